@@ -1,0 +1,76 @@
+"""Audio files in and out: the only import of soundfile (libsndfile).
+
+Arrays are float32 `[channels, samples]`, full scale 1.0.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from neuralsynth.errors import OutputError, RecordingError, UsageError
+from neuralsynth.storage import whole_file
+
+#: What can be read, by file name ending.
+READABLE = (".wav", ".flac", ".aif", ".aiff", ".aifc", ".mp3", ".ogg", ".oga", ".opus", ".w64", ".caf", ".au", ".rf64")
+#: Bit depth name -> libsndfile subtype, by format.
+DEPTHS = {
+    "wav": {"16": "PCM_16", "24": "PCM_24", "32f": "FLOAT"},
+    "flac": {"16": "PCM_16", "24": "PCM_24"},
+}
+MAX_SECONDS = 600.0
+
+
+def read_audio(path: Path | str, max_seconds: float = MAX_SECONDS) -> tuple[np.ndarray, int]:
+    """Read a recording: float32 `[channels, samples]` and its sample rate in Hz.
+
+    Raises:
+        RecordingError: no audio file, empty, longer than `max_seconds`, or not finite.
+    """
+    import soundfile
+
+    path = Path(path)
+    try:
+        if not path.is_file():
+            raise RecordingError(f"{path}: is not a regular file")
+        with soundfile.SoundFile(str(path)) as file:
+            rate = file.samplerate
+            if file.frames > max_seconds * rate:
+                raise RecordingError(f"{path}: lasts {file.frames / rate:.0f} s; at most {max_seconds:.0f} s are read")
+            audio = file.read(dtype="float32", always_2d=True).T
+    except (soundfile.LibsndfileError, OSError, TypeError, MemoryError) as error:
+        raise RecordingError(f"{path}: cannot be read as audio ({error})") from error
+    if audio.shape[1] == 0:
+        raise RecordingError(f"{path}: holds no samples")
+    if not np.all(np.isfinite(audio)):
+        raise RecordingError(f"{path}: holds samples that are not finite numbers")
+    return np.ascontiguousarray(audio), rate
+
+
+def write_audio(path: Path | str, audio: np.ndarray, sample_rate: int, depth: str = "24") -> None:
+    """Write `[channels, samples]` as wav or flac, chosen by the name's ending; whole or not at all.
+
+    Raises:
+        UsageError: unknown ending or depth.
+        OutputError: the file cannot be written.
+    """
+    import soundfile
+
+    path = Path(path)
+    subtype = subtype_for(path, depth)
+    with whole_file(path) as part:
+        try:
+            soundfile.write(str(part), audio.T, sample_rate, subtype=subtype, format=path.suffix[1:].upper())
+        except soundfile.LibsndfileError as error:
+            raise OutputError(f"{path}: cannot be written ({error})") from error
+
+
+def subtype_for(path: Path, depth: str) -> str:
+    """Check ending and depth before any work is done; returns libsndfile's name of the depth."""
+    kind = path.suffix[1:].lower()
+    if kind not in DEPTHS:
+        raise UsageError(f"{path}: unknown ending {path.suffix!r}; use .wav or .flac")
+    if depth not in DEPTHS[kind]:
+        raise UsageError(f"{path}: depth {depth!r} does not exist in {kind}; use {', '.join(DEPTHS[kind])}")
+    return DEPTHS[kind][depth]

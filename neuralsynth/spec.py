@@ -1,0 +1,173 @@
+"""`InstrumentSpec`: what an instrument file says about itself. No torch, no onnxruntime.
+
+The spec is one JSON document under the metadata key `neuralsynth` of the `.onnx` file (format version 1,
+described in `presets/README.md`). Unknown keys are refused by name; older versions are upgraded in
+`_upgraded` and nowhere else.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+
+from neuralsynth.errors import ModelError
+from neuralsynth.spectrum import SpectrumGrid
+
+FORMAT_VERSION = 1
+METADATA_KEY = "neuralsynth"
+
+#: Limits a file must keep, so that a hostile one cannot ask for the whole memory.
+MAX_FRAMES, MAX_PARTIALS, MAX_BANDS, MAX_LATENT_SIZE, MAX_NAMED = 1024, 512, 256, 256, 1024
+
+
+class Sustain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The stretch of a sustaining sound in which a held note wanders."""
+
+    start_seconds: float
+    end_seconds: float
+
+
+class LatentAxis(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A direction in latent space named by what it does, from `low` (position -1) to `high` (position +1).
+
+    The ends are offsets that are added to a latent point. `low_value` and `high_value` are the descriptor
+    measured there, in `unit`.
+    """
+
+    low: list[float]
+    high: list[float]
+    low_value: float
+    high_value: float
+    unit: str
+    says: str = ""
+
+
+class Quality(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Mean distances in dB on recordings left out of training (`docs/quality.md`)."""
+
+    floor_db: float
+    reconstruct_db: float
+    play_db: float
+    sampler_db: float
+    interpolated_db: float
+    n_recordings: int
+
+
+class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the instrument came to be."""
+
+    data_digest: str
+    n_recordings: int
+    seed: int
+    steps: int
+    minutes: float
+    versions: dict[str, str]
+
+
+class InstrumentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Everything a player must know of an instrument file besides its graph."""
+
+    format_version: int = FORMAT_VERSION
+    kind: Literal["spectral", "waveform"] = "spectral"
+    family: str
+    name: str
+    sample_rate: int  # Hz of the recordings; playing works at any rate
+    frame_seconds: list[float] = []  # [T]
+    band_edges_hz: list[float] = []  # [B + 1]
+    n_partials: int = 0
+    latent_size: int
+    points: dict[str, list[float]]
+    default_point: str
+    axes: dict[str, LatentAxis] = {}
+    note_low: int
+    note_high: int
+    velocity_low: int  # softest and loudest recorded layer, MIDI 0..127;
+    velocity_high: int  # equal when there is one layer
+    sustain: Sustain | None = None
+    licence: str
+    origin: str
+    provenance: Provenance | None = None
+    quality: Quality | None = None
+
+    def grid(self) -> SpectrumGrid:
+        """The time and frequency grid of a spectral instrument."""
+        return SpectrumGrid(np.array(self.frame_seconds), np.array(self.band_edges_hz), self.n_partials)
+
+    def to_json(self) -> str:
+        """The document that goes into the file."""
+        return msgspec.json.encode(self).decode()
+
+    @classmethod
+    def from_json(cls, text: str | bytes, where: str) -> InstrumentSpec:
+        """Read and check a spec.
+
+        Raises:
+            ModelError: not JSON, an unknown key, a wrong type, a value out of range, or a newer version;
+                the text starts with `where`.
+        """
+        try:
+            document = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ModelError(f"{where}: its spec is no JSON document ({error})") from error
+        try:
+            spec = msgspec.convert(_upgraded(document, where), cls)
+        except msgspec.ValidationError as error:
+            raise ModelError(f"{where}: its spec is wrong: {error}") from error
+        _check(spec, where)
+        return spec
+
+
+def _upgraded(document: Any, where: str) -> Any:
+    """Bring an older document to `FORMAT_VERSION`; version 1 is the first, so there is nothing to change yet."""
+    version = document.get("format_version") if isinstance(document, dict) else None
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise ModelError(f"{where}: its spec has format_version {version!r}; {FORMAT_VERSION} is known")
+    if version > FORMAT_VERSION:
+        raise ModelError(
+            f"{where}: it is of format version {version}, this neuralsynth reads up to {FORMAT_VERSION}; "
+            "update with: pip install -U neuralsynth"
+        )
+    return document
+
+
+def _check(spec: InstrumentSpec, where: str) -> None:
+    """Hold the limits and the cross-references that types cannot express."""
+
+    def require(condition: bool, complaint: str) -> None:
+        if not condition:
+            raise ModelError(f"{where}: its spec is wrong: {complaint}")
+
+    z = spec.latent_size
+    require(1 <= z <= MAX_LATENT_SIZE, f"latent_size is {z}; use 1 to {MAX_LATENT_SIZE}")
+    require(1 <= len(spec.points) <= MAX_NAMED, f"{len(spec.points)} points; use 1 to {MAX_NAMED}")
+    require(len(spec.axes) <= MAX_NAMED, f"{len(spec.axes)} axes; use at most {MAX_NAMED}")
+    require(spec.default_point in spec.points, f"default_point {spec.default_point!r} is not among its points")
+    vectors = [*spec.points.values(), *(v for a in spec.axes.values() for v in (a.low, a.high))]
+    require(all(len(v) == z for v in vectors), f"a point or axis does not have {z} numbers")
+    require(all(math.isfinite(x) and abs(x) < 1e3 for v in vectors for x in v), "a latent number is not finite or huge")
+    require(0 <= spec.note_low <= spec.note_high <= 127, "note_low..note_high must lie in 0..127")
+    require(0 <= spec.velocity_low <= spec.velocity_high <= 127, "velocity_low..velocity_high must lie in 0..127")
+    require(8_000 <= spec.sample_rate <= 384_000, f"sample_rate is {spec.sample_rate}; use 8000 to 384000 Hz")
+    if spec.kind == "spectral":
+        _check_grid(spec, require)
+
+
+def _check_grid(spec: InstrumentSpec, require) -> None:
+    times, edges = np.array(spec.frame_seconds), np.array(spec.band_edges_hz)
+    require(2 <= len(times) <= MAX_FRAMES, f"{len(times)} frame times; use 2 to {MAX_FRAMES}")
+    require(2 <= len(edges) <= MAX_BANDS + 1, f"{len(edges)} band edges; use 2 to {MAX_BANDS + 1}")
+    require(1 <= spec.n_partials <= MAX_PARTIALS, f"n_partials is {spec.n_partials}; use 1 to {MAX_PARTIALS}")
+    finite = bool(np.all(np.isfinite(times)) and np.all(np.isfinite(edges)))
+    require(finite and bool(np.all(np.diff(times) > 0)), "frame_seconds must increase")
+    require(times[0] == 0.0 and times[-1] <= 120.0, "frame_seconds must run from 0 to at most 120")
+    require(bool(np.all(np.diff(edges) > 0)) and edges[0] > 0, "band_edges_hz must be positive and increase")
+    if spec.sustain is not None:
+        s = spec.sustain
+        require(
+            math.isfinite(s.start_seconds) and 0 <= s.start_seconds < s.end_seconds <= times[-1],
+            f"sustain {s.start_seconds}..{s.end_seconds} s lies outside its frames",
+        )
