@@ -5,6 +5,7 @@ Arrays are float32 `[channels, samples]`, full scale 1.0.
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -48,8 +49,9 @@ def read_audio(path: Path | str, max_seconds: float = MAX_SECONDS) -> tuple[np.n
     return np.ascontiguousarray(audio), rate
 
 
-def write_audio(path: Path | str, audio: np.ndarray, sample_rate: int, depth: str = "24") -> None:
-    """Write `[channels, samples]` as wav or flac, chosen by the name's ending; whole or not at all.
+@contextlib.contextmanager
+def audio_writer(path: Path | str, sample_rate: int, depth: str = "24", channels: int = 2):
+    """Give a function that appends `[channels, n]` blocks to a wav or flac file; the file is whole or absent.
 
     Raises:
         UsageError: unknown ending or depth.
@@ -61,9 +63,24 @@ def write_audio(path: Path | str, audio: np.ndarray, sample_rate: int, depth: st
     subtype = subtype_for(path, depth)
     with whole_file(path) as part:
         try:
-            soundfile.write(str(part), audio.T, sample_rate, subtype=subtype, format=path.suffix[1:].upper())
-        except soundfile.LibsndfileError as error:
-            raise OutputError(f"{path}: cannot be written ({error})") from error
+            with soundfile.SoundFile(
+                str(part), "w", sample_rate, channels, subtype, format=path.suffix[1:].upper()
+            ) as file:
+                yield lambda block: file.write(block.T)
+        except (soundfile.LibsndfileError, AssertionError) as error:
+            # libsndfile reports a full disk by writing less than asked, which soundfile only asserts
+            raise OutputError(f"{path}: cannot be written ({error or 'is the disk full?'})") from error
+
+
+def write_audio(path: Path | str, audio: np.ndarray, sample_rate: int, depth: str = "24") -> None:
+    """Write `[channels, samples]` as wav or flac, chosen by the name's ending; whole or not at all.
+
+    Raises:
+        UsageError: unknown ending or depth.
+        OutputError: the file cannot be written.
+    """
+    with audio_writer(path, sample_rate, depth, audio.shape[0]) as write:
+        write(audio)
 
 
 def subtype_for(path: Path, depth: str) -> str:

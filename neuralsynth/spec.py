@@ -60,8 +60,8 @@ class Quality(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the instrument came to be."""
 
-    data_digest: str
-    n_recordings: int
+    data_digest: str  # SHA-256 over the recordings' digests, hex
+    recordings: list[str]  # first 16 hex digits of each training file's SHA-256: `score` knows what was seen
     seed: int
     steps: int
     minutes: float

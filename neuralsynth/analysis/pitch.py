@@ -1,0 +1,234 @@
+"""The pitch of one recorded note, and how much the spectrum speaks for any other. The only import of parselmouth.
+
+Three witnesses are added up on one logarithmic grid of candidates, 25 Hz to 5.2 kHz:
+
+- SWIPE' (Camacho and Harris, "A sawtooth waveform inspired pitch estimator for speech and music", JASA 124(3),
+  2008): does the spectrum have its peaks at the first and the prime harmonics, and its valleys between?
+  Here on the spectrum averaged over the loud part, on candidates 1/48 octave apart, without interpolated frames.
+- Praat's autocorrelation (Boersma, IFA Proceedings 17, 1993): which periods repeat, frame by frame?
+- the strongest single partial, which decides for short, bright sounds such as the top of a piano.
+
+The first gives the octave, the second the cents.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from neuralsynth.errors import MissingExtra
+
+LOWEST_HZ, HIGHEST_HZ = 25.0, 5200.0
+STEPS_PER_OCTAVE = 48
+LOUD_SECONDS = 1.5
+SHORTEST_SECONDS = 0.05
+#: The hammer, the tongue and the bow are over after this long.
+_ATTACK_SECONDS = 0.06
+_PARTIAL_WEIGHT = _PERIOD_WEIGHT = 0.1
+#: A lone partial above this is taken for the pitch when no series of harmonics is seen.
+_LONE_PARTIAL_HZ, _NO_SERIES, _LONE_PARTIAL_CONFIDENCE = 1200.0, 0.3, 0.2
+#: Below this confidence the periods are not asked for the cents: those of stiff low strings are sharp.
+_SURE = 0.3
+
+
+@dataclass(frozen=True)
+class PitchEstimate:
+    """A pitch in hertz and the trust to put in it, 0 to 1; without any pitch both are 0."""
+
+    pitch_hz: float
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Listening:
+    """What was heard in one recording: the estimate, and the evidence for every candidate."""
+
+    estimate: PitchEstimate
+    candidates_hz: np.ndarray  # [K], increasing
+    evidence: np.ndarray  # [K], about 0.2 (barely) to 0.9 (clearly) at the true pitch
+
+    def evidence_for(self, pitch_hz: float, semitones: float = 0.6) -> float:
+        """Most evidence within `semitones` of `pitch_hz`; 0 outside the range of candidates."""
+        near = np.abs(12.0 * np.log2(self.candidates_hz / pitch_hz)) <= semitones
+        return float(max(self.evidence[near].max(), 0.0)) if near.any() else 0.0
+
+
+NOTHING_HEARD = Listening(PitchEstimate(0.0, 0.0), np.array([LOWEST_HZ]), np.zeros(1))
+
+
+def measure_pitch(audio_mono: np.ndarray, sample_rate: int) -> PitchEstimate:
+    """Measure the pitch of one note, `[samples]`, over its loudest 1.5 s.
+
+    Raises:
+        MissingExtra: praat-parselmouth is not installed.
+    """
+    return listen(audio_mono, sample_rate).estimate
+
+
+def listen(audio_mono: np.ndarray, sample_rate: int) -> Listening:
+    """Measure the pitch of one note, `[samples]`, and keep the evidence for other pitches.
+
+    Raises:
+        MissingExtra: praat-parselmouth is not installed.
+    """
+    audio = loud_part(np.asarray(audio_mono, dtype=np.float64), sample_rate)
+    if len(audio) < SHORTEST_SECONDS * sample_rate or not np.any(audio):
+        return NOTHING_HEARD
+    candidates = _candidates()
+    series = _series_evidence(audio, sample_rate)
+    partial = _partial_evidence(audio, sample_rate)
+    frames = _praat_frames(audio, sample_rate)
+    periods = _period_evidence(frames)
+    evidence = series + _PARTIAL_WEIGHT * partial + _PERIOD_WEIGHT * periods
+    best = int(np.argmax(evidence))
+    confidence = _confidence(best, evidence, series)
+    strongest = int(np.argmax(partial))
+    if series[best] < _NO_SERIES and candidates[strongest] > max(_LONE_PARTIAL_HZ, 8.0 * candidates[best]):
+        best, confidence = strongest, _LONE_PARTIAL_CONFIDENCE
+    pitch_hz = _median_pitch(candidates[best], frames) if confidence >= _SURE else None
+    if pitch_hz is None:
+        pitch_hz = _peak_pitch(best, series)
+    return Listening(PitchEstimate(pitch_hz, confidence), candidates, evidence)
+
+
+def loud_part(audio: np.ndarray, sample_rate: int) -> np.ndarray:
+    """The stretch of at most 1.5 s with the most energy, without the attack; all of it if that leaves too little."""
+    hop = max(sample_rate // 100, 1)
+    if len(audio) < 2 * hop:
+        return audio
+    energy = np.add.reduceat(audio**2, np.arange(0, len(audio), hop))
+    width = int(LOUD_SECONDS * 100)
+    total = np.concatenate([[0.0], np.cumsum(energy)])
+    start = int(np.argmax(total[width:] - total[:-width])) if len(energy) > width else 0
+    onset = int(np.flatnonzero(energy >= energy.max() * 10.0**-1.2)[0])  # within 12 dB of the loudest 10 ms
+    start = max(start, onset + int(_ATTACK_SECONDS * 100))
+    part = audio[start * hop : start * hop + int(LOUD_SECONDS * sample_rate)]
+    whole_is_better = len(part) < SHORTEST_SECONDS * sample_rate
+    return audio[: int(LOUD_SECONDS * sample_rate)] if whole_is_better else part
+
+
+def _confidence(best: int, evidence: np.ndarray, series: np.ndarray) -> float:
+    """Trust from the series of harmonics seen, and from the lead over the best candidate that is another note."""
+    rival = evidence.copy()
+    rival[max(best - 4, 0) : best + 5] = -1.0  # the same note, give or take a semitone
+    lead = evidence[best] - max(float(rival.max()), 0.0)
+    return float(np.clip((series[best] - 0.1) / 0.4, 0.0, 1.0) * np.clip(lead / 0.1, 0.0, 1.0))
+
+
+@lru_cache(maxsize=1)
+def _candidates() -> np.ndarray:
+    steps = int(STEPS_PER_OCTAVE * np.log2(HIGHEST_HZ / LOWEST_HZ)) + 1
+    return LOWEST_HZ * 2.0 ** (np.arange(steps) / STEPS_PER_OCTAVE)
+
+
+@lru_cache(maxsize=1)
+def _erb_grid_hz() -> np.ndarray:
+    """Frequencies a tenth of an equivalent rectangular bandwidth apart, 12.5 Hz to 10 kHz."""
+    low, high = 21.4 * np.log10(1.0 + np.array([LOWEST_HZ / 2.0, 10_000.0]) / 229.0)
+    return 229.0 * (10.0 ** (np.arange(low, high, 0.1) / 21.4) - 1.0)
+
+
+@lru_cache(maxsize=1)
+def _kernels() -> np.ndarray:
+    """SWIPE' kernels `[K, F]`: cosine lobes at harmonics 1, 2, 3, 5, 7, 11 …, half negative lobes between."""
+    grid, kernels = _erb_grid_hz(), []
+    primes = [1] + [n for n in range(2, 400) if all(n % d for d in range(2, int(n**0.5) + 1))]
+    for pitch_hz in _candidates():
+        q = grid / pitch_hz
+        kernel = np.zeros_like(grid)
+        for harmonic in primes:
+            if harmonic > max(q[-1] - 0.75, 1.0):
+                break
+            away = np.abs(q - harmonic)
+            kernel[away < 0.25] = np.cos(2.0 * np.pi * q[away < 0.25])
+            valley = (away > 0.25) & (away < 0.75)
+            kernel[valley] += np.cos(2.0 * np.pi * q[valley]) / 2.0
+        kernel /= np.sqrt(grid)
+        kernels.append(kernel / np.linalg.norm(kernel[kernel > 0]))
+    return np.array(kernels)
+
+
+def _series_evidence(audio: np.ndarray, sample_rate: int) -> np.ndarray:
+    """SWIPE' strength of every candidate, `[K]`: one at most, each read at the window eight of its periods long."""
+    sizes = [2**k for k in range(6, 18) if 2**k <= len(audio) and 2**k < 0.6 * sample_rate]
+    strength = np.array([_kernels() @ _loudness_spectrum(audio, sample_rate, size) for size in sizes])
+    position = np.clip(np.log2(8.0 * sample_rate / _candidates() / sizes[0]), 0, len(sizes) - 1)
+    lower = position.astype(int)
+    upper = np.minimum(lower + 1, len(sizes) - 1)
+    column = np.arange(len(position))
+    return strength[lower, column] + (position - lower) * (strength[upper, column] - strength[lower, column])
+
+
+def _loudness_spectrum(audio: np.ndarray, sample_rate: int, size: int) -> np.ndarray:
+    """Square root of the magnitudes on the ERB grid, mean over at most about 32 windows, norm 1, `[F]`."""
+    n_windows = (len(audio) - size) // (size // 2) + 1
+    starts = (size // 2) * np.arange(0, n_windows, max(1, n_windows // 16))
+    windows = audio[starts[:, None] + np.arange(size)]
+    root = np.sqrt(np.abs(np.fft.rfft(windows * np.hanning(size), axis=1))).mean(axis=0)
+    on_grid = np.interp(_erb_grid_hz(), np.fft.rfftfreq(size, 1.0 / sample_rate), root, right=0.0)
+    return on_grid / max(float(np.linalg.norm(on_grid)), 1e-12)
+
+
+def _partial_evidence(audio: np.ndarray, sample_rate: int) -> np.ndarray:
+    """Magnitude of the strongest partial within a quarter semitone of each candidate, `[K]`, largest 1."""
+    size = max(2 ** int(np.ceil(np.log2(len(audio)))), 2**15)
+    magnitude = np.abs(np.fft.rfft(audio * np.hanning(len(audio)), size))
+    reach = 2.0 ** (0.25 / 12.0)
+    edges = _candidates()[:, None] * np.array([1.0 / reach, reach]) * size / sample_rate
+    edges = np.clip(edges.astype(int), 0, len(magnitude) - 2)
+    found = np.array([magnitude[low : high + 1].max() for low, high in edges])
+    return found / max(float(found.max()), 1e-12)
+
+
+def _praat_frames(audio: np.ndarray, sample_rate: int) -> list[np.ndarray]:
+    """Praat's candidates, one array `[n, 2]` of (Hz, strength) per frame; empty where the note is too short for it."""
+    try:
+        import parselmouth
+    except ImportError as error:
+        raise MissingExtra("measuring pitch needs praat-parselmouth: pip install 'neuralsynth[train]'") from error
+    floor_hz = max(LOWEST_HZ, 4.0 * sample_rate / len(audio))  # Praat wants three periods in the sound
+    sound = parselmouth.Sound(audio, sample_rate)
+    try:
+        pitch = sound.to_pitch_ac(
+            time_step=0.05, pitch_floor=floor_hz, pitch_ceiling=min(5000.0, 0.45 * sample_rate),
+            max_number_of_candidates=15, silence_threshold=0.01, voicing_threshold=0.2,
+        )  # fmt: skip
+    except parselmouth.PraatError:
+        return []
+    frames = [pitch.get_frame(i) for i in range(1, pitch.n_frames + 1)]
+    return [np.array([(c.frequency, c.strength) for c in f.candidates if c.frequency > 0]).reshape(-1, 2) for f in frames]
+
+
+def _period_evidence(frames: list[np.ndarray]) -> np.ndarray:
+    """Mean strength of Praat's candidates near each of ours, `[K]`."""
+    evidence = np.zeros(len(_candidates()))
+    for frame in frames:
+        for frequency_hz, strength in frame:
+            step = round(STEPS_PER_OCTAVE * np.log2(frequency_hz / LOWEST_HZ))
+            evidence[max(step - 1, 0) : max(step + 2, 0)] += strength / len(frames)
+    return evidence
+
+
+def _median_pitch(near_hz: float, frames: list[np.ndarray]) -> float | None:
+    """Median over frames of Praat's candidate near `near_hz`; None if fewer than half of the frames have one."""
+    found = []
+    for frame in frames:
+        if len(frame):
+            away = np.abs(12.0 * np.log2(frame[:, 0] / near_hz))
+            if away.min() < 0.5:
+                found.append(frame[np.argmin(away), 0])
+    return float(np.median(found)) if found and len(found) >= 0.5 * len(frames) else None
+
+
+def _peak_pitch(best: int, series: np.ndarray) -> float:
+    """The top of the parabola through the highest series evidence within 3/8 semitone of candidate `best`."""
+    first = max(best - 1, 0)
+    top = first + int(np.argmax(series[first : best + 2]))
+    offset = 0.0
+    if 0 < top < len(series) - 1:
+        left, middle, right = series[top - 1 : top + 2]
+        bend = left - 2.0 * middle + right
+        offset = float(np.clip(0.5 * (left - right) / bend, -0.5, 0.5)) if bend < 0 else 0.0
+    return float(_candidates()[top] * 2.0 ** (offset / STEPS_PER_OCTAVE))

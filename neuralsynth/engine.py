@@ -1,0 +1,155 @@
+"""`Engine`: MIDI events in, audio out, in blocks of any size.
+
+Live play, offline render and the benchmarks all call `Engine.process`; they differ only in where events and
+blocks come from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from neuralsynth.errors import UsageError
+from neuralsynth.events import SYSTEM, Event
+from neuralsynth.instrument import Instrument
+from neuralsynth.part import Part
+from neuralsynth.sound.guard import OutputGuard
+from neuralsynth.sound.voices import N_CHANNELS
+
+MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 8_000.0, 192_000.0
+MAX_BLOCK_SIZE = 65_536
+
+
+class Engine:
+    """One or several instruments on the 16 MIDI channels, mixed and guarded."""
+
+    def __init__(
+        self,
+        instruments: Instrument | Mapping[int, Instrument],
+        sample_rate: float = 48_000,
+        max_block_size: int = 8192,
+    ) -> None:
+        """Prepare everything that playing needs.
+
+        Args:
+            instruments: one for all channels, or one per channel number 0..15; channels without one are silent.
+                The same instrument on several channels shares its voices and its effects.
+            sample_rate: Hz.
+            max_block_size: blocks up to this size are computed in one piece.
+
+        Raises:
+            UsageError: an argument out of range.
+        """
+        if not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
+            raise UsageError(f"sample rate is {sample_rate!r}; use {MIN_SAMPLE_RATE:g} to {MAX_SAMPLE_RATE:g} Hz")
+        if not 1 <= max_block_size <= MAX_BLOCK_SIZE:
+            raise UsageError(f"block size is {max_block_size!r}; use 1 to {MAX_BLOCK_SIZE} samples")
+        by_channel = instruments if isinstance(instruments, Mapping) else dict.fromkeys(range(N_CHANNELS), instruments)
+        parts: dict[int, Part] = {}
+        self._part_of: list[Part | None] = [None] * N_CHANNELS
+        for channel, instrument in sorted(by_channel.items()):
+            if id(instrument) not in parts:
+                parts[id(instrument)] = Part(instrument, float(sample_rate), max_block_size)
+            self._part_of[channel] = parts[id(instrument)]
+        self.parts = list(parts.values())
+        self.sample_rate, self.max_block_size = float(sample_rate), max_block_size
+        self._guard = OutputGuard(sample_rate)
+        self._buffer = np.zeros((2, max_block_size), np.float32)
+        self._now = 0
+
+    def reset(self) -> None:
+        """Power-on state: what follows does not depend on what was played before."""
+        for part in self.parts:
+            part.reset()
+        self._guard.reset()
+        self._now = 0
+
+    def process(self, events: Sequence[Event], n_samples: int) -> np.ndarray:
+        """Play one block: events (sorted by `sample`, offsets in this block) -> float32 `[2, n_samples]`.
+
+        The same events at the same absolute samples give the same audio however time is cut into blocks.
+        An event past the end of the block happens at its end.
+
+        [audio thread] Takes no lock, touches no file; notes not yet in the bank are decoded here.
+        """
+        out = np.zeros((2, n_samples), np.float32)
+        done, next_event = 0, 0
+        while done < n_samples:
+            n = min(self.max_block_size, n_samples - done)
+            stop = next_event
+            while stop < len(events) and (events[stop].sample < done + n or done + n == n_samples):
+                stop += 1
+            out[:, done : done + n] = self._block(events[next_event:stop], done, n)
+            done, next_event = done + n, stop
+        return out
+
+    def prepare(self, keys_by_channel: Mapping[int, Iterable[int]]) -> None:
+        """Decode these keys of each channel ahead, so that no note-on has to wait for the model."""
+        for channel, keys in keys_by_channel.items():
+            part = self._part_of[channel]
+            if part is not None:
+                part.prepare(keys)
+
+    @property
+    def n_sounding(self) -> int:
+        """Voices that sound, those in release and fading included."""
+        return sum(part.pool.n_sounding for part in self.parts)
+
+    @property
+    def faults(self) -> int:
+        """How often the output guard had to mute something that was no number."""
+        return self._guard.faults
+
+    @property
+    def is_gated(self) -> bool:
+        """Whether any key or pedal holds a voice."""
+        return any(part.is_gated for part in self.parts)
+
+    @property
+    def tail_seconds(self) -> float:
+        """How long the effects may ring after the last voice."""
+        return max(part.chain.tail_seconds for part in self.parts)
+
+    def _block(self, events: Sequence[Event], offset: int, n: int) -> np.ndarray:
+        cuts = sorted({0, n, *(min(max(event.sample - offset, 0), n) for event in events)})
+        bounds = list(zip(cuts[:-1], cuts[1:], strict=True))
+        mix = np.zeros((2, n), np.float32)
+        for part in self.parts:
+            buffer = self._buffer[:, :n]
+            index = 0
+            for start, stop in bounds:
+                index = self._dispatch(part, events, index, start, offset)
+                part.render(self._now + start, buffer[:, start:stop])
+            self._dispatch(part, events, index, n, offset)
+            mix += part.apply_effects(self._now, buffer)
+        self._now += n
+        mix = self._guard.process(mix)
+        if self._guard.found_fault:
+            for part in self.parts:
+                part.chain.reset()
+        return mix
+
+    def _dispatch(self, part: Part, events: Sequence[Event], index: int, start: int, offset: int) -> int:
+        """Hand `part` its events up to block position `start`; returns the index of the first one left."""
+        while index < len(events) and events[index].sample - offset <= start:
+            message = events[index].message
+            if message and (message[0] >= SYSTEM or self._part_of[message[0] & 0x0F] is part):
+                part.handle(self._now + start, message)
+            index += 1
+        return index
+
+
+def play_events(
+    engine: Engine, events: Iterable[Event], n_samples: int, block_size: int = 8192
+) -> Iterator[np.ndarray]:
+    """Play events with absolute sample times (sorted) block by block: yields float32 `[2, n]`."""
+    pending = iter(events)
+    event = next(pending, None)
+    for start in range(0, n_samples, block_size):
+        n = min(block_size, n_samples - start)
+        block = []
+        while event is not None and event.sample < start + n:
+            block.append(Event(event.sample - start, event.message))
+            event = next(pending, None)
+        yield engine.process(block, n)

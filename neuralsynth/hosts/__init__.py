@@ -1,0 +1,1 @@
+"""Who drives the engine: each host moves time and bytes, nothing else."""

@@ -1,0 +1,247 @@
+"""Standard MIDI Files in and out: a reader that survives any byte stream, and a small writer.
+
+The reader is our own because mido, the usual one, cannot be given a stranger's file: 0.8 MB of `FF` (one endless
+variable-length number) keeps it busy for over a minute, a dense megabyte takes hundreds, malformed metas leak
+`IndexError` and `KeyError`, division 0 a `ZeroDivisionError`, and a clock byte inside a note-on loses the note. On
+good files both read the same (the tests compare them). Here a song is a few numpy columns; `midi_tracks` reads the
+bytes, this module makes ticks into seconds and keeps the limits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from neuralsynth.errors import MidiFileError, UsageError
+from neuralsynth.events import Event
+from neuralsynth.hosts.midi_tracks import (
+    DEFAULT_TEMPO,
+    LENGTH_OF_STATUS,
+    MAX_TRACKS,
+    META,
+    SYSEX,
+    TrackReader,
+    Unusable,
+)
+from neuralsynth.regular_file import read_regular_file
+from neuralsynth.storage import whole_file
+
+MAX_FILE_BYTES = 64 << 20
+MAX_SONG_SECONDS = 6 * 3600.0  # what lies later is left out, so that no delta time makes a renderer fill a disk
+HELD_AT_LEAST_SECONDS = 1.0  # a note that is never released sounds this long, even if it is the last event
+EVENTS_AT_ONCE = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class Song:
+    """A MIDI file as columns, one row per channel message, in time order; equal times keep the file's order."""
+
+    seconds: np.ndarray  # float64 [n], from 0, never decreasing
+    packed: np.ndarray  # uint32 [n], status | data1 << 8 | data2 << 16
+    track: np.ndarray  # uint16 [n]
+    sysex: tuple[tuple[float, bytes], ...]  # (seconds, F0 … F7)
+    duration_seconds: float  # last event or end of track, whichever is later
+    format: int
+    n_tracks: int
+    title: str | None
+    warnings: tuple[str, ...]  # what was repaired
+
+    def events(self, sample_rate: float) -> Iterator[Event]:
+        """The channel messages as `Event`s with absolute sample positions, made as they are asked for."""
+        for start in range(0, len(self.packed), EVENTS_AT_ONCE):
+            rows = slice(start, start + EVENTS_AT_ONCE)
+            samples = np.rint(self.seconds[rows] * sample_rate).astype(np.int64).tolist()
+            for sample, packed in zip(samples, self.packed[rows].tolist(), strict=True):
+                yield Event(sample, packed.to_bytes(3, "little")[: 1 + LENGTH_OF_STATUS[packed & 0xFF]])
+
+    def channels_used(self) -> tuple[int, ...]:
+        """MIDI channels 0..15 that hold notes, ascending."""
+        return tuple(np.unique(self.packed[_is_note_on(self.packed)] & 0x0F).tolist())
+
+    @property
+    def n_notes(self) -> int:
+        """How many notes are struck."""
+        return int(np.count_nonzero(_is_note_on(self.packed)))
+
+
+def read_midi_file(path: Path | str) -> Song:
+    """Read a Standard MIDI File of type 0, 1 or 2, bare or in an RMID wrapper; `Song.warnings` tells what was repaired.
+
+    Raises:
+        MidiFileError: no MIDI file, empty, unreadable, larger than 64 MB, without notes, or of division 0.
+    """
+    reader = TrackReader(read_regular_file(path, MAX_FILE_BYTES, MidiFileError))
+    try:
+        reader.read()
+        return _song(reader)
+    except Unusable as error:
+        raise MidiFileError(f"{path}: {error}") from None
+
+
+# From columns to a song
+
+
+def _song(reader: TrackReader) -> Song:
+    """Sort by time, apply the tempo map, keep the limits, release what is held."""
+    clock = _clock(reader)
+    ticks, packed, track = _sorted_columns(reader)
+    seconds, end = clock(ticks), float(clock(np.array([reader.end_tick], np.uint64))[0])
+    n_kept = int(np.searchsorted(seconds, MAX_SONG_SECONDS, side="right"))
+    if n_kept < len(seconds) or end > MAX_SONG_SECONDS:
+        reader.repairs.note(f"what lies after {MAX_SONG_SECONDS / 3600:.0f} hours was left out")
+        seconds, packed, track, end = seconds[:n_kept], packed[:n_kept], track[:n_kept], 0.0
+    if not np.any(_is_note_on(packed)):
+        raise Unusable("holds no notes")
+    seconds, packed, track = _with_releases(reader, seconds, packed, track, max(end, float(seconds[-1])))
+    return Song(
+        seconds=seconds,
+        packed=packed,
+        track=track,
+        sysex=_timed_sysex(reader, clock),
+        duration_seconds=max(end, float(seconds[-1])),
+        format=reader.format,
+        n_tracks=len(reader.first_row),
+        title=reader.title,
+        warnings=reader.repairs.lines(),
+    )
+
+
+def _sorted_columns(reader: TrackReader) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ticks, messages and track numbers in time order; equal ticks stay track by track."""
+    ticks, packed = np.asarray(reader.ticks, np.uint64), np.asarray(reader.packed, np.uint32)
+    rows = np.diff(np.asarray([*reader.first_row, len(ticks)], np.int64))
+    track = np.repeat(np.arange(len(rows), dtype=np.uint16), rows)
+    if np.any(ticks[1:] < ticks[:-1]):
+        order = np.argsort(ticks, kind="stable")
+        ticks, packed, track = ticks[order], packed[order], track[order]
+    return ticks, packed, track
+
+
+def _clock(reader: TrackReader) -> Callable[[np.ndarray], np.ndarray]:
+    """A function from ticks (uint64 array) to seconds: the tempo map, or SMPTE time."""
+    if not reader.in_quarters:
+        return lambda ticks: ticks * reader.seconds_per_tick
+    at = np.concatenate([np.zeros(1, np.uint64), np.asarray(reader.tempo_ticks, np.uint64)])
+    rates = np.concatenate([[DEFAULT_TEMPO], np.asarray(reader.tempos, np.float64)]) * reader.seconds_per_tick
+    order = np.argsort(at, kind="stable")  # of several tempos at one tick the last counts
+    at, rates = at[order], rates[order]
+    began = np.concatenate([[0.0], np.cumsum(np.diff(at) * rates[:-1])])
+
+    def seconds_at(ticks: np.ndarray) -> np.ndarray:
+        segment = np.searchsorted(at, ticks, side="right") - 1
+        seconds = (ticks - at[segment]) * rates[segment]
+        seconds += began[segment]
+        return seconds
+
+    return seconds_at
+
+
+def _timed_sysex(reader: TrackReader, clock: Callable) -> tuple[tuple[float, bytes], ...]:
+    seconds = clock(np.array([tick for tick, _ in reader.sysex], np.uint64)).tolist()
+    timed = [(at, message) for at, (_, message) in zip(seconds, reader.sysex, strict=True) if at <= MAX_SONG_SECONDS]
+    return tuple(sorted(timed, key=lambda item: item[0]))
+
+
+def _is_note_on(packed: np.ndarray) -> np.ndarray:
+    return ((packed & 0xF0) == 0x90) & (packed >> 16 > 0)
+
+
+def _with_releases(reader: TrackReader, seconds: np.ndarray, packed: np.ndarray, track: np.ndarray, end: float):
+    """Add a note-off at the end of the song for each key whose last event is a note-on."""
+    held = _held_rows(packed)
+    if len(held) == 0:
+        return seconds, packed, track
+    reader.repairs.note(f"notes of {len(held)} keys are never released; they end with the song")
+    release = max(end, float(seconds[held].max()) + HELD_AT_LEAST_SECONDS)
+    offs = (packed[held] & 0x7F0F) | 0x80 | 64 << 16  # same channel and key, the usual release velocity
+    return (
+        np.concatenate([seconds, np.full(len(held), release)]),
+        np.concatenate([packed, offs.astype(np.uint32)]),
+        np.concatenate([track, track[held]]),
+    )
+
+
+def _held_rows(packed: np.ndarray) -> np.ndarray:
+    """Rows of the note-ons that nothing releases later (note-off, all sound off, all notes off), in order."""
+    kind = packed & 0xF0
+    notes = np.flatnonzero((kind == 0x90) | (kind == 0x80))
+    last_row = np.full(16 * 128, -1)
+    last_row[(packed[notes] & 0x0F) << 7 | (packed[notes] >> 8) & 0x7F] = notes  # of equal keys the last one stays
+    last = last_row[last_row >= 0]
+    held = last[_is_note_on(packed[last])]
+    controller = (packed >> 8) & 0x7F
+    silenced = np.flatnonzero((kind == 0xB0) & ((controller == 120) | (controller >= 123)))
+    last_silence = np.full(16, -1)
+    last_silence[packed[silenced] & 0x0F] = silenced
+    return np.sort(held[held > last_silence[packed[held] & 0x0F]])
+
+
+# Writing
+
+
+def tempo_message(beats_per_minute: float) -> bytes:
+    """The meta event that sets the tempo, for `write_midi_file`."""
+    if not 3.6 <= beats_per_minute <= 1000.0:
+        raise UsageError(f"tempo is {beats_per_minute} beats per minute; use 3.6 to 1000")
+    return b"\xff\x51\x03" + round(60e6 / beats_per_minute).to_bytes(3, "big")
+
+
+def name_message(text: str) -> bytes:
+    """The meta event that names a track, for `write_midi_file`; in the first track it is the song's title."""
+    raw = text.encode()
+    return b"\xff\x03" + _variable_length(len(raw)) + raw
+
+
+def write_midi_file(
+    path: Path | str, tracks: Sequence[Iterable[tuple[int, bytes]]], ticks_per_quarter: int = 480
+) -> None:
+    """Write tracks of `(absolute tick, message)` pairs: type 0 if there is one track, else type 1.
+
+    A message is a channel message, a system exclusive message `F0 … F7`, or a meta event with its length
+    (`tempo_message`, `name_message`). Ticks may come in any order; equal ticks keep theirs. The end of track is added.
+
+    Raises:
+        UsageError: no track, a negative or huge tick, or a message of the wrong form.
+        OutputError: the file cannot be written.
+    """
+    if not 1 <= len(tracks) <= MAX_TRACKS or not 1 <= ticks_per_quarter < 1 << 15:
+        raise UsageError(f"{path}: {len(tracks)} tracks, {ticks_per_quarter} ticks; use 1 to 65535 and 1 to 32767")
+    header = b"".join(number.to_bytes(2, "big") for number in (int(len(tracks) > 1), len(tracks), ticks_per_quarter))
+    chunks = [b"MThd" + len(header).to_bytes(4, "big") + header]
+    for track in tracks:
+        body = _track_bytes(path, track)
+        chunks.append(b"MTrk" + len(body).to_bytes(4, "big") + body)
+    with whole_file(path) as part:
+        part.write_bytes(b"".join(chunks))
+
+
+def _track_bytes(path: Path | str, track: Iterable[tuple[int, bytes]]) -> bytes:
+    body, now = bytearray(), 0
+    for tick, message in sorted(track, key=lambda item: item[0]):
+        if not 0 <= tick - now < 1 << 28:
+            raise UsageError(f"{path}: an event at tick {tick} after tick {now}; use steps of 0 to 268435455")
+        body += _variable_length(tick - now) + _event_bytes(path, message)
+        now = tick
+    return bytes(body + b"\x00\xff\x2f\x00")
+
+
+def _event_bytes(path: Path | str, message: bytes) -> bytes:
+    status = message[0] if message else 0
+    data = message[1:]
+    if status == META and len(message) >= 3:
+        return message
+    if status == SYSEX and message.endswith(b"\xf7") and max(data[:-1], default=0) < 0x80:
+        return message[:1] + _variable_length(len(data)) + data
+    if 0x80 <= status < SYSEX and len(data) == LENGTH_OF_STATUS[status] and max(data) < 0x80:
+        return message
+    raise UsageError(f"{path}: {message[:20].hex(' ')!r} is no whole MIDI message")
+
+
+def _variable_length(value: int) -> bytes:
+    groups = [value & 0x7F]
+    while value := value >> 7:
+        groups.append(value & 0x7F | 0x80)
+    return bytes(reversed(groups))

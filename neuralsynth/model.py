@@ -1,0 +1,164 @@
+"""An instrument file, opened: the only import of onnxruntime.
+
+A file is read once; the same bytes are approved (`model_gate`) and then run, on one thread and without spinning,
+so that inference never steals time from the audio thread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from neuralsynth.errors import ModelError, UsageError, one_line
+from neuralsynth.model_gate import approve
+from neuralsynth.regular_file import read_regular_file
+from neuralsynth.spec import METADATA_KEY, InstrumentSpec
+from neuralsynth.spectrum import NoteSpectrum, SpectrumGrid
+
+MAX_FILE_BYTES = 64 << 20
+MAX_BATCH = 64  # notes in one run of the graph, which bounds its memory
+MAX_GAIN = 16.0  # of one partial, band or sample: +24 dB over full scale
+MAX_CENTS = 2400.0
+LEAST_LATENT_REACH = 8.0  # latent numbers are clipped here: eight deviations of the standard normal prior
+
+INPUTS = ("latent", "note", "velocity")
+OUTPUTS = {"spectral": ("partials", "ratios", "cents", "noise"), "waveform": ("audio",)}
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """`N` notes of a spectral instrument, all float32."""
+
+    partials: np.ndarray  # [N, T, P] linear amplitude
+    ratios: np.ndarray  # [N, P]
+    cents: np.ndarray  # [N, T]
+    noise: np.ndarray  # [N, T, B] linear RMS
+
+    def note(self, index: int, grid: SpectrumGrid) -> NoteSpectrum:
+        """One of the notes."""
+        return NoteSpectrum(grid, self.partials[index], self.ratios[index], self.cents[index], self.noise[index])
+
+
+@dataclass(frozen=True)
+class DecodedAudio:
+    """`N` notes of a waveform instrument."""
+
+    audio: np.ndarray  # float32 [N, C, S]
+
+
+class InstrumentModel:
+    """An approved instrument file, ready to decode notes. Safe to use from several threads."""
+
+    def __init__(self, data: bytes, path: Path) -> None:
+        """Open approved bytes; everybody else calls `load`."""
+        self.path = path
+        self.digest = hashlib.sha256(data).hexdigest()
+        self._session = _open_session(data, path)
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        if METADATA_KEY not in metadata:
+            raise ModelError(f"{path}: is no neuralsynth instrument (its metadata has no key {METADATA_KEY!r})")
+        self.spec = InstrumentSpec.from_json(metadata[METADATA_KEY], str(path))
+        self.latent_reach = latent_reach(self.spec)
+
+    @classmethod
+    def load(cls, path: Path | str) -> InstrumentModel:
+        """Read, approve and open an instrument file; its golden pair `NAME.check.npz` is replayed if it lies beside.
+
+        Raises:
+            ModelError: missing, not a regular file, too large, or it breaks the contract; see `model_gate`.
+        """
+        path = Path(path)
+        data = read_regular_file(path, MAX_FILE_BYTES, ModelError)
+        approve(path, data, _golden_pair(path))
+        return cls(data, path)
+
+    def decode(self, latent: np.ndarray, note: np.ndarray, velocity: np.ndarray) -> Decoded | DecodedAudio:
+        """Decode a batch: latent `[N, Z]`, MIDI note `[N]` (fractions allowed), velocity `[N]` 0..1.
+
+        Inputs are clipped to where the file was tried: velocity to 0..1, note to 0..127, latent to `latent_reach`.
+
+        Raises:
+            UsageError: shapes that do not fit.
+            ModelError: the graph fails or gives numbers that are not finite.
+        """
+        outputs = self.run(*self._clipped(latent, note, velocity))
+        for name, value in outputs.items():
+            if not np.isfinite(value).all():
+                raise ModelError(f"{self.path}: decodes to {name} that are not finite")
+        if self.spec.kind == "waveform":
+            return DecodedAudio(np.clip(outputs["audio"], -MAX_GAIN, MAX_GAIN))
+        return Decoded(
+            partials=np.clip(outputs["partials"], 0.0, MAX_GAIN),
+            ratios=outputs["ratios"],
+            cents=np.clip(outputs["cents"], -MAX_CENTS, MAX_CENTS),
+            noise=np.clip(outputs["noise"], 0.0, MAX_GAIN),
+        )
+
+    def run(self, latent: np.ndarray, note: np.ndarray, velocity: np.ndarray) -> dict[str, np.ndarray]:
+        """The graph's own outputs by name, nothing clipped: for the trial and for the golden pair."""
+        names, batches = OUTPUTS[self.spec.kind], []
+        for start in range(0, len(note), MAX_BATCH):
+            stop = start + MAX_BATCH
+            feed = dict(zip(INPUTS, (latent[start:stop], note[start:stop], velocity[start:stop]), strict=True))
+            try:
+                batches.append(self._session.run(names, feed))
+            except Exception as error:  # onnxruntime's errors share no base class of their own
+                raise ModelError(f"{self.path}: its graph cannot be run ({one_line(error, 120)})") from error
+        if len(batches) == 1:
+            return dict(zip(names, batches[0], strict=True))
+        return {name: np.concatenate([batch[i] for batch in batches]) for i, name in enumerate(names)}
+
+    def _clipped(self, latent, note, velocity) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        latent, note, velocity = (np.asarray(value, np.float32) for value in (latent, note, velocity))
+        n, z = len(note) if note.ndim == 1 else 0, self.spec.latent_size
+        if n == 0 or latent.shape != (n, z) or velocity.shape != (n,):
+            raise UsageError(
+                f"decode got latent {latent.shape}, note {note.shape}, velocity {velocity.shape}; "
+                f"give [N, {z}], [N] and [N], N at least 1"
+            )
+        reach = self.latent_reach
+        latent = np.clip(np.nan_to_num(latent), -reach, reach)
+        return latent, np.clip(np.nan_to_num(note), 0.0, 127.0), np.clip(np.nan_to_num(velocity), 0.0, 1.0)
+
+
+def latent_reach(spec: InstrumentSpec) -> float:
+    """How far a latent number may go: 8, or further if the named points with their axes lie further out."""
+    points = np.abs(list(spec.points.values())).max()
+    ends = [abs(x) for axis in spec.axes.values() for x in (*axis.low, *axis.high)]
+    return max(LEAST_LATENT_REACH, float(points + max(ends, default=0.0)))
+
+
+def _golden_pair(path: Path) -> bytes | None:
+    pair = path.with_name(f"{path.stem}.check.npz")
+    return read_regular_file(pair, MAX_FILE_BYTES, ModelError) if pair.exists() else None
+
+
+def import_onnxruntime():
+    """Import onnxruntime with its telemetry off.
+
+    From version 1.29 on the official Linux builds count and report usage over the network, from threads of their
+    own, and leave a device number in the user's cache, unless this variable is set before the import.
+    """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    import onnxruntime
+
+    return onnxruntime
+
+
+def _open_session(data: bytes, path: Path):
+    onnxruntime = import_onnxruntime()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    options.enable_cpu_mem_arena = options.enable_mem_pattern = False  # batch sizes vary; an arena would only grow
+    options.log_severity_level = 4
+    try:
+        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's errors share no base class of their own
+        raise ModelError(f"{path}: cannot be opened by onnxruntime ({one_line(error, 120)})") from error

@@ -1,0 +1,69 @@
+"""The ADSR over a note: analogue-shaped segments, each starting from wherever the level stands.
+
+Attack heads for 1.25 and is cut at 1, as a capacitor charging from a higher voltage; decay and release are
+exponentials whose knob is the time to fall by 60 dB of the way. So a note released during its attack falls
+from where it is, and a re-struck one rises from there: no jump, hence no click.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numba
+import numpy as np
+
+from neuralsynth.knobs import Knob
+
+ENVELOPE_KNOBS = (
+    Knob("attack_seconds", 0.0, 20.0, 0.0, "s", 0.35, "from key press to full level"),
+    Knob("decay_seconds", 0.0, 20.0, 0.0, "s", 0.35, "from full level to the sustain level (60 dB of the way)"),
+    Knob("sustain_level", 0.0, 1.0, 1.0, "", 1.0, "level while the key is held, as a gain"),
+    Knob("release_seconds", 0.003, 20.0, 0.08, "s", 0.35, "from key release to 60 dB below"),
+)
+
+#: Stages of a voice. `KILL` is the short linear fade of a stolen or silenced voice.
+OFF, ATTACK, DECAY, SUSTAIN, RELEASE, KILL = range(6)
+
+KILL_SECONDS = 0.005
+_ATTACK_TARGET = 1.25
+_ATTACK_TIME_CONSTANTS = math.log(_ATTACK_TARGET / (_ATTACK_TARGET - 1.0))
+_DECAY_TIME_CONSTANTS = math.log(1000.0)
+#: A released voice below this level (-90 dB) is over.
+SILENT_LEVEL = 10.0 ** (-90.0 / 20.0)
+
+
+def envelope_parameters(attack_seconds: float, decay_seconds: float, sustain_level: float, release_seconds: float):
+    """Pack the four knobs for `advance_envelope`: float64 `[4]`."""
+    return np.array([attack_seconds, decay_seconds, sustain_level, release_seconds])
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def advance_envelope(stage, level, seconds, parameters):
+    """Move the envelope on by `seconds`: `(stage, level)` now -> `(stage, level)` then.
+
+    Stages run into each other inside one call, so that zero-length ones take no time.
+    """
+    if stage == ATTACK:
+        attack = parameters[0]
+        time_constant = attack / _ATTACK_TIME_CONSTANTS
+        remaining = 0.0
+        if attack > 0.0 and level < 1.0:
+            remaining = time_constant * math.log((_ATTACK_TARGET - level) / (_ATTACK_TARGET - 1.0))
+        if remaining > seconds:
+            return ATTACK, _ATTACK_TARGET - (_ATTACK_TARGET - level) * math.exp(-seconds / time_constant)
+        stage, level, seconds = DECAY, 1.0, seconds - remaining
+    if stage == DECAY:
+        sustain = parameters[2]
+        if parameters[1] > 0.0:
+            time_constant = parameters[1] / _DECAY_TIME_CONSTANTS
+            level = sustain + (level - sustain) * math.exp(-seconds / time_constant)
+        else:
+            level = sustain
+        return (SUSTAIN if abs(level - sustain) < SILENT_LEVEL else DECAY), level
+    if stage == RELEASE:
+        level *= math.exp(-seconds * _DECAY_TIME_CONSTANTS / parameters[3])
+        return (RELEASE, level) if level > SILENT_LEVEL else (OFF, 0.0)
+    if stage == KILL:
+        level -= seconds / KILL_SECONDS
+        return (KILL, level) if level > 0.0 else (OFF, 0.0)
+    return stage, level

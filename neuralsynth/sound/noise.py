@@ -1,0 +1,51 @@
+"""Band noise: one endless stream per noise band, shared by all voices.
+
+A voice says how loud each band is; the powers of all voices add up (independent noises would add the same
+way), so any number of voices costs one small product per block.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import fft
+
+from neuralsynth.sound import LANES
+
+#: Lengths in samples of the loops of successive groups of 16 bands: different primes, so that the whole
+#: does not repeat for hours.
+_LOOP_LENGTHS = (65_521, 65_519, 65_497, 65_479, 65_449, 65_447, 65_437, 65_423)
+
+
+def band_noise_table(band_edges_hz: np.ndarray, sample_rate: float, seed: int = 20) -> tuple[np.ndarray, np.ndarray]:
+    """Noise of unit RMS in each band, as loops.
+
+    Args:
+        band_edges_hz: `[B + 1]`.
+        sample_rate: Hz; bands (or parts of bands) above its half are silent.
+
+    Returns:
+        The loops as one flat float32 array, tile after tile, each tile `[length, 16 bands]`; and the offsets
+        where each tile begins with the total length at the end, int64 `[n_tiles + 1]`.
+    """
+    n_bands = len(band_edges_hz) - 1
+    n_tiles = -(-n_bands // LANES)
+    rng = np.random.default_rng(seed)
+    tiles = []
+    for tile in range(n_tiles):
+        length = _LOOP_LENGTHS[tile % len(_LOOP_LENGTHS)]
+        table = np.zeros((length, LANES), np.float32)
+        for lane, band in enumerate(range(tile * LANES, min((tile + 1) * LANES, n_bands))):
+            table[:, lane] = _band_noise(*band_edges_hz[band : band + 2], sample_rate, length, rng)
+        tiles.append(table.ravel())
+    offsets = np.concatenate([[0], np.cumsum([tile.size for tile in tiles])]).astype(np.int64)
+    return np.concatenate(tiles), offsets
+
+
+def _band_noise(low_hz: float, high_hz: float, sample_rate: float, length: int, rng: np.random.Generator) -> np.ndarray:
+    """Flat-spectrum noise of random phase between two frequencies, unit RMS over the full band, `[length]`."""
+    frequency_hz = fft.rfftfreq(length, 1.0 / sample_rate)
+    phases = rng.uniform(0.0, 2.0 * np.pi, len(frequency_hz))
+    inside = (frequency_hz >= low_hz) & (frequency_hz < high_hz)
+    n_full = max(1.0, (high_hz - low_hz) * length / sample_rate)  # lines of the band, also those past Nyquist
+    spectrum = np.where(inside, np.exp(1j * phases) * length * np.sqrt(0.5 / n_full), 0.0)
+    return fft.irfft(spectrum, length).astype(np.float32)

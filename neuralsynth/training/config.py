@@ -1,0 +1,83 @@
+"""What a person chooses about a training, and what comes back. No torch here."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from neuralsynth.errors import UsageError
+from neuralsynth.spec import InstrumentSpec
+
+FAMILIES = ("vae",)
+
+
+@dataclass(frozen=True)
+class VaeConfig:
+    """Size and shape of the variational autoencoder."""
+
+    width: int = 128  # channels of every convolution
+    latent_size: int = 8
+    condition_size: int = 128  # numbers that carry latent, note and velocity to every block
+    note_step: float = 4.0  # semitones between the soft steps in which the network sees a note
+    envelope_points: int = 40  # of the spectral envelope over frequency, moving in time
+    body_points: int = 160  # of the fixed body resonance over frequency
+    lowest_frames: int = 16  # frames of the seed that is grown to the full grid
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training, from a folder to an instrument file."""
+
+    family: str = "vae"
+    minutes: float = 10.0  # wall-clock budget of the whole call
+    seed: int = 0
+    hold_out: int = 0  # leave out every k-th interior pitch, all layers together; 0 uses every recording
+    name: str = ""  # "" takes the folder's name
+    licence: str = "unknown"
+    origin: str = "unknown"
+    threads: int = 0  # of torch; 0 takes every core this process may use
+    steps: int = 0  # a fixed number of steps instead of what fits into `minutes`
+    batch_size: int = 24
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.02
+    n_frames: int = 128
+    n_bands: int = 44
+    n_partials: int = 0  # 0 chooses by the lowest note
+    duration_seconds: float = 0.0  # 0 chooses by the recordings' lengths
+    model: VaeConfig = field(default_factory=VaeConfig)
+
+    def check(self) -> TrainConfig:
+        """Return itself.
+
+        Raises:
+            UsageError: a number out of range.
+        """
+        if self.family not in FAMILIES:
+            raise UsageError(f"family {self.family!r} is unknown; use {' or '.join(FAMILIES)}")
+        _in_range("minutes", self.minutes, 0.05, 100_000)
+        _in_range("seed", self.seed, 0, 2**63 - 1)
+        _in_range("hold_out", self.hold_out, 0, 1000)
+        _in_range("threads", self.threads, 0, 1024)
+        _in_range("steps", self.steps, 0, 10_000_000)
+        _in_range("batch_size", self.batch_size, 2, 4096)
+        return self
+
+
+def _in_range(name: str, value: float, low: float, high: float) -> None:
+    if not math.isfinite(value) or not low <= value <= high:
+        raise UsageError(f"{name} is {value}; use {low:g} to {high:g}")
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training left behind."""
+
+    model_path: Path
+    run_dir: Path
+    spec: InstrumentSpec
+    steps: int
+    validation_db: float  # mel distance of *play* on the notes watched during training, see `losses`
+    parity_db: float  # agreement of the torch and the exported outputs
+    held_out: tuple[Path, ...]  # recordings left out of training
+    warnings: tuple[str, ...] = ()

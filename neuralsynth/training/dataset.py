@@ -1,0 +1,230 @@
+"""Recordings -> a table of analysed notes on one grid. Analyses run in worker processes and are kept by content.
+
+Levels are in dB of full scale, never under the floor; the loudness of single notes is smoothed over the keyboard, so
+that an instrument is even although a player was not.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from neuralsynth.analysis import NoteAnalysis, analyse_note
+from neuralsynth.errors import RecordingError
+from neuralsynth.spectrum import NoteSpectrum, SpectrumGrid
+from neuralsynth.storage import whole_file
+from neuralsynth.training.losses import time_weights
+from neuralsynth.training.vae import FLOOR_DB
+from neuralsynth.units import note_to_hz
+
+#: Raised when the analysis changes, so that kept analyses of an older one are not used.
+ANALYSIS_VERSION = 1
+UNHEARD_WEIGHT = 0.05  # of frames beyond a recording's end, which are extrapolated
+
+
+class Recording(Protocol):
+    """What is read of a recording (`neuralsynth.analysis.folder.Recording`)."""
+
+    path: Path
+    note: float
+    velocity: int
+    digest: str
+    group: str
+
+    def load(self) -> tuple[np.ndarray, int]:
+        """Mono audio `[S]` and its sample rate."""
+
+
+@dataclass(frozen=True)
+class NoteTable:
+    """Notes on one grid; `M` notes."""
+
+    grid: SpectrumGrid
+    partials_db: np.ndarray  # [M, P, T] float32
+    noise_db: np.ndarray  # [M, B, T] float32
+    cents: np.ndarray  # [M, T] float32
+    inharmonicity: np.ndarray  # [M]
+    n_valid: np.ndarray  # [M] frames inside the recording
+    note: np.ndarray  # [M] float32
+    velocity: np.ndarray  # [M] float32, 0..1
+    group: np.ndarray  # [M] int64, index into `groups`
+    groups: tuple[str, ...]
+    sustains: bool
+    digests: tuple[str, ...]
+
+    def frame_weights(self) -> np.ndarray:
+        """What each frame of each note counts, `[M, T]` float32."""
+        heard = np.arange(self.grid.n_frames)[None, :] < self.n_valid[:, None]
+        return (time_weights(self.grid)[None, :] * np.where(heard, 1.0, UNHEARD_WEIGHT)).astype(np.float32)
+
+    def only(self, keep: np.ndarray) -> NoteTable:
+        """The notes that a boolean mask or an index array keeps; groups stay."""
+        index = np.flatnonzero(keep) if np.asarray(keep).dtype == bool else np.asarray(keep)
+        rows = ("partials_db", "noise_db", "cents", "inharmonicity", "n_valid", "note", "velocity", "group")
+        changed = {name: getattr(self, name)[index] for name in rows}
+        return replace(self, **changed, digests=tuple(self.digests[i] for i in index))
+
+
+def held_out_notes(notes: Sequence[float], every: int) -> list[float]:
+    """Every `every`-th interior pitch (neither the lowest nor the highest), from the middle of each run of `every`."""
+    inner = sorted(set(notes))[1:-1]
+    return [] if every <= 0 else [note for i, note in enumerate(inner) if i % every == every // 2]
+
+
+def choose_grid(
+    notes: Sequence[float], seconds: Sequence[float], n_frames: int, n_bands: int, n_partials: int = 0,
+    duration_seconds: float = 0.0,
+) -> SpectrumGrid:
+    """A grid that fits recordings of these pitches and lengths: as long as most of them, at most 6 s."""
+    if duration_seconds <= 0.0:
+        duration_seconds = float(np.clip(np.quantile(seconds, 0.6), 0.5, 6.0))
+    if n_partials <= 0:
+        n_partials = int(np.clip(16 * round(16_000.0 / float(note_to_hz(min(notes))) / 16), 32, 128))
+    return SpectrumGrid.warped(n_frames, duration_seconds, n_partials, n_bands)
+
+
+def analyse_recordings(
+    recordings: Sequence[Recording], grid: SpectrumGrid, cache_dir: Path, workers: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[list[tuple[Recording, NoteAnalysis]], list[str]]:
+    """Analyse recordings in parallel; returns the usable ones and a sentence for each that is not.
+
+    Raises:
+        RecordingError: none is usable.
+    """
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    jobs = [(recording, grid, _cache_path(cache_dir, recording, grid)) for recording in recordings]
+    good, bad = [], []
+    for done, (recording, answer) in enumerate(zip(recordings, _analyses(jobs, workers), strict=True), 1):
+        if isinstance(answer, str):
+            bad.append(answer)
+        else:
+            good.append((recording, answer))
+        if progress is not None:
+            progress(done, len(jobs))
+    if not good:
+        raise RecordingError(f"none of {len(jobs)} recordings can be analysed; the first says: {bad[0] if bad else '-'}")
+    return good, bad
+
+
+def _analyses(jobs: list, workers: int) -> Iterator[NoteAnalysis | str]:
+    missing = [job for job in jobs if not job[2].is_file()]
+    if workers <= 1 or len(missing) < 4:
+        yield from map(_analyse_one, jobs)
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+        yield from pool.map(_analyse_one, jobs, chunksize=max(1, len(jobs) // (8 * workers)))
+
+
+def _one_thread() -> None:
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"
+
+
+def _analyse_one(job: tuple[Recording, SpectrumGrid, Path]) -> NoteAnalysis | str:
+    recording, grid, path = job
+    kept = _read_analysis(path, grid)
+    if kept is not None:
+        return kept
+    try:
+        audio, rate = recording.load()
+        analysis = analyse_note(audio, rate, recording.note, grid)
+    except RecordingError as error:
+        text = str(error)
+        return text if text.startswith(str(recording.path)) else f"{recording.path}: {text}"
+    _write_analysis(path, analysis)
+    return analysis
+
+
+def _cache_path(cache_dir: Path, recording: Recording, grid: SpectrumGrid) -> Path:
+    size = f"{grid.n_frames}-{grid.n_partials}-{grid.n_bands}-{grid.frame_seconds[-1]:.4f}"
+    return cache_dir / f"{recording.digest[:32]}-{float(recording.note):g}-{size}-v{ANALYSIS_VERSION}.npz"
+
+
+def _write_analysis(path: Path, analysis: NoteAnalysis) -> None:
+    s = analysis.spectrum
+    facts = [analysis.pitch_hz, analysis.inharmonicity, analysis.n_valid_frames, analysis.onset_seconds]
+    facts.append(float(analysis.sustains))
+    with whole_file(path) as part, open(part, "wb") as file:
+        np.savez(file, partials=s.partials, ratios=s.ratios, cents=s.cents, noise=s.noise, facts=np.array(facts))
+
+
+def _read_analysis(path: Path, grid: SpectrumGrid) -> NoteAnalysis | None:
+    """A kept analysis, or None where there is none or it is damaged (then it is made again)."""
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            spectrum = NoteSpectrum(grid, kept["partials"], kept["ratios"], kept["cents"], kept["noise"])
+            pitch_hz, inharmonicity, n_valid, onset, sustains = kept["facts"]
+    except (OSError, ValueError, KeyError, EOFError):
+        return None
+    except Exception as error:  # zipfile raises its own BadZipFile, zlib its own error
+        if type(error).__name__ in ("BadZipFile", "error"):
+            return None
+        raise
+    return NoteAnalysis(spectrum, float(pitch_hz), float(inharmonicity), int(n_valid), float(onset), bool(sustains))
+
+
+def build_table(analysed: Sequence[tuple[Recording, NoteAnalysis]], grid: SpectrumGrid) -> NoteTable:
+    """Put analyses into one table: dB, extrapolated ends, even levels."""
+    groups = tuple(sorted({recording.group for recording, _ in analysed}))
+    spectra = [a.spectrum for _, a in analysed]
+    n_valid = np.array([a.n_valid_frames for _, a in analysed])
+    sustains = bool(np.mean([a.sustains for _, a in analysed]) > 0.5)
+    partials = np.stack([_db(s.partials.T) for s in spectra])
+    noise = np.stack([_db(s.noise.T) for s in spectra])
+    if not sustains:
+        for i, n in enumerate(n_valid):
+            _decay_on(partials[i], int(n), grid)
+            _decay_on(noise[i], int(n), grid)
+    note = np.array([r.note for r, _ in analysed], np.float32)
+    velocity = np.array([r.velocity / 127.0 for r, _ in analysed], np.float32)
+    group = np.array([groups.index(r.group) for r, _ in analysed])
+    correction = _evenness(partials, noise, note, velocity, group, grid)
+    partials, noise = partials + correction[:, None, None], noise + correction[:, None, None]
+    return NoteTable(
+        grid, np.maximum(partials, FLOOR_DB).astype(np.float32), np.maximum(noise, FLOOR_DB).astype(np.float32),
+        np.clip(np.stack([s.cents for s in spectra]), -150, 150).astype(np.float32),
+        np.array([a.inharmonicity for _, a in analysed]), n_valid, note, velocity, group, groups, sustains,
+        tuple(r.digest for r, _ in analysed),
+    )
+
+
+def _db(gain: np.ndarray) -> np.ndarray:
+    return 20.0 * np.log10(np.maximum(gain, 10.0 ** (FLOOR_DB / 20.0)))
+
+
+def _decay_on(levels: np.ndarray, n_valid: int, grid: SpectrumGrid) -> None:
+    """Let each row of `[C, T]` fall on, beyond the recording's end, as it fell on average before (in place)."""
+    if n_valid >= grid.n_frames or n_valid < 8:
+        return
+    start = n_valid // 2
+    times = grid.frame_seconds
+    slope = (levels[:, n_valid - 1] - levels[:, start]) / (times[n_valid - 1] - times[start])
+    slope = np.minimum(slope, np.median(slope) * 0.5 - 3.0)
+    levels[:, n_valid:] = levels[:, n_valid - 1, None] + slope[:, None] * (times[n_valid:] - times[n_valid - 1])
+
+
+def _evenness(partials, noise, note, velocity, group, grid) -> np.ndarray:
+    """dB to add to each note so that loudness is a smooth function of pitch within its layer, `[M]`."""
+    early = grid.frame_seconds < 2.0
+    duration = np.gradient(grid.frame_seconds)[early]
+    power = 0.5 * (10 ** (partials[:, :, early] / 10)).sum(1) + (10 ** (noise[:, :, early] / 10)).sum(1)
+    level = 10 * np.log10((power * duration).sum(1) / duration.sum() + 1e-12)
+    place = (note - 60.0) / 24.0
+    layers = np.unique(np.stack([group, velocity], 1), axis=0, return_inverse=True)[1].ravel()
+    terms = [*np.eye(layers.max() + 1)[layers].T]
+    if len(np.unique(note)) >= 6:
+        terms += [place, place**2, place**3, place * velocity]
+    elif len(np.unique(note)) >= 3:
+        terms += [place]
+    design = np.stack(terms, 1)
+    ridge = 1e-3 * np.eye(design.shape[1])
+    fitted = design @ np.linalg.solve(design.T @ design + ridge, design.T @ level)
+    return np.clip(fitted - level, -12.0, 12.0)

@@ -1,0 +1,135 @@
+"""How far two spectra are apart, in dB, as the distance of `docs/quality.md` would hear it, and differentiable.
+
+`MelEar` draws the mel spectrogram that a note's partials and noise would have, without making a sound: each partial
+enters every mel band with the response of the FFT window at its frequency (a table), each noise band with the share of
+its power. So the network is told what matters to a listener: a weak partial under breath noise is nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from neuralsynth.spectrum import SpectrumGrid
+from neuralsynth.training.vae import FLOOR_DB, Decoded
+from neuralsynth.units import hz_to_mel, mel_to_hz
+
+#: FFT size -> mel bands; one that resolves partials and one that resolves attacks.
+RESOLUTIONS = {512: 64, 2048: 128}
+SAMPLE_RATE = 44_100.0
+AUDIBLE_DB = 80.0  # below a note's loudest band
+TABLE_STEPS_PER_OCTAVE = 96
+
+
+class MelEar(nn.Module):
+    """Partials and noise in dB -> mel bands in dB, `[N, bands, T]`."""
+
+    def __init__(self, grid: SpectrumGrid) -> None:
+        super().__init__()
+        octaves = np.log2(22_050.0 / 15.0)
+        self.n_steps = int(octaves * TABLE_STEPS_PER_OCTAVE)
+        table_hz = 15.0 * 2.0 ** (np.arange(self.n_steps) / TABLE_STEPS_PER_OCTAVE)
+        tones, noises = [], []
+        for size, n_bands in RESOLUTIONS.items():
+            weights = _mel_weights(size, n_bands)
+            tones.append(_tone_response(table_hz, size) @ weights)
+            noises.append((_noise_response(grid.band_edges_hz, size) @ (weights**1.0)))
+        self.register_buffer("tones", torch.tensor(np.concatenate(tones, 1), dtype=torch.float32))
+        self.register_buffer("noises", torch.tensor(np.concatenate(noises, 1), dtype=torch.float32))
+
+    def forward(self, partials_db: Tensor, noise_db: Tensor, frequency_hz: Tensor) -> Tensor:
+        """`[N, P, T]`, `[N, B, T]`, `[N, P]` -> `[N, bands, T]` in dB."""
+        step = TABLE_STEPS_PER_OCTAVE * torch.log2(frequency_hz.clamp(min=15.0) / 15.0)
+        index = step.round().long()
+        response = self.tones[index.clamp(max=self.n_steps - 1)] * (index < self.n_steps)[:, :, None]
+        tones = torch.bmm(response.transpose(1, 2), torch.exp(partials_db.clamp(-140.0, 20.0) * 0.1151292546))
+        noise = torch.einsum("bm,nbt->nmt", self.noises**2, torch.exp(noise_db.clamp(-140.0, 20.0) * 0.2302585093))
+        return 4.3429448 * torch.log(tones**2 + noise + 1e-14)
+
+
+def _mel_weights(size: int, n_bands: int) -> np.ndarray:
+    corners = mel_to_hz(np.linspace(0.0, hz_to_mel(0.5 * SAMPLE_RATE), n_bands + 2))
+    bins = np.arange(size // 2 + 1) * SAMPLE_RATE / size
+    width = np.maximum(np.diff(corners), SAMPLE_RATE / size)
+    rise = 1.0 - (corners[1:-1] - bins[:, None]) / width[:-1]
+    fall = 1.0 - (bins[:, None] - corners[1:-1]) / width[1:]
+    weights = np.maximum(0.0, np.minimum(rise, fall))
+    return weights / weights.sum(axis=0)
+
+
+def _tone_response(frequency_hz: np.ndarray, size: int) -> np.ndarray:
+    """FFT magnitudes of unit sinusoids through a Hann window of sum 1 (peak 0.5), `[F, size/2 + 1]`."""
+    bins = np.arange(size // 2 + 1)
+    x = frequency_hz[:, None] * size / SAMPLE_RATE - bins
+    with np.errstate(divide="ignore", invalid="ignore"):
+        hann = np.sinc(x) / (1.0 - x**2)
+    hann = np.where(np.abs(np.abs(x) - 1.0) < 1e-6, 0.5, hann)
+    return 0.5 * np.abs(hann)
+
+
+def _noise_response(edges_hz: np.ndarray, size: int) -> np.ndarray:
+    """Mean FFT magnitudes of unit-RMS noise bands through the same window, `[B, size/2 + 1]`."""
+    bins = np.arange(size // 2 + 1) * SAMPLE_RATE / size
+    half = 0.75 * SAMPLE_RATE / size  # a band reaches its neighbours' bins through the window
+    low, high = edges_hz[:-1, None], edges_hz[1:, None]
+    inside = np.clip((np.minimum(high, bins + half) - np.maximum(low, bins - half)) / (2 * half), 0.0, 1.0)
+    # E|X|² = σ²·Σw² with Σw = 1: Σw² = 1.5 / size; σ² spreads over half the rate; E|X| = 0.886·sqrt(E|X|²).
+    density = 0.5 * SAMPLE_RATE / (high - low) * 1.5 / size
+    return 0.886 * np.sqrt(density * inside)
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """How much each part counts, against one dB of mel distance."""
+
+    partials: float = 0.25
+    noise: float = 0.15
+    movement: float = 0.02  # per cent
+    latent: float = 0.02  # of the KL divergence per latent number, when warmed up
+    free_nats: float = 0.15  # per latent number that cost nothing
+    body: float = 0.02
+
+
+def time_weights(grid: SpectrumGrid) -> np.ndarray:
+    """What each frame counts, `[T]`, mean 1: mostly its duration, somewhat its being a frame (attacks matter)."""
+    duration = np.gradient(grid.frame_seconds)
+    return 0.75 * duration / duration.mean() + 0.25
+
+
+def mel_distance(ear_db: Tensor, target_ear_db: Tensor, weights: Tensor) -> Tensor:
+    """Mean absolute difference in dB per note `[N]`, floored at `AUDIBLE_DB` below the target's loudest band."""
+    weights = weights[:, None, :]
+    loudest = target_ear_db.masked_fill(weights <= 0.0, -200.0).amax(dim=(1, 2), keepdim=True)
+    floor = loudest - AUDIBLE_DB
+    # A leaky floor: what is too loud under the floor is still pushed down a little.
+    difference = (_floored(ear_db, floor) - torch.maximum(target_ear_db, floor)).abs()
+    return (difference * weights).sum(dim=(1, 2)) / (weights.sum(dim=(1, 2)) * ear_db.shape[1])
+
+
+def _floored(level_db: Tensor, floor: Tensor) -> Tensor:
+    return torch.maximum(level_db, floor)
+
+
+def partial_distance(decoded: Decoded, partials_db: Tensor, weights: Tensor) -> Tensor:
+    """L1 in dB of the partials, each weighted by how far it stands above inaudibility, `[N]`."""
+    target = partials_db.clamp(min=FLOOR_DB)
+    loudest = target.amax(dim=(1, 2), keepdim=True)
+    audible = ((target - loudest + AUDIBLE_DB) / AUDIBLE_DB).clamp(0.02, 1.0) * weights[:, None, :]
+    difference = (decoded.partials_db.clamp(min=FLOOR_DB) - target).abs()
+    return (difference * audible).sum(dim=(1, 2)) / audible.sum(dim=(1, 2))
+
+
+def noise_distance(decoded: Decoded, noise_db: Tensor, weights: Tensor) -> Tensor:
+    """L1 in dB of the noise bands, `[N]`."""
+    difference = (decoded.noise_db - noise_db.clamp(min=FLOOR_DB)).abs() * weights[:, None, :]
+    return difference.sum(dim=(1, 2)) / (weights.sum(dim=1) * noise_db.shape[1])
+
+
+def divergence(mean: Tensor, log_variance: Tensor, free_nats: float) -> Tensor:
+    """KL divergence of the posteriors from the standard normal prior, above `free_nats` per latent number."""
+    kl = 0.5 * (mean**2 + log_variance.exp() - 1.0 - log_variance).mean(dim=0)
+    return functional.relu(kl - free_nats).sum()
