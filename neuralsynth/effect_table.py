@@ -5,7 +5,6 @@ No pedalboard here: presets are checked, listed and documented without it. `effe
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from neuralsynth.checking import checked_number, one_of, plain_file_name, shown
 from neuralsynth.errors import PresetError
 from neuralsynth.knobs import Knob
 
@@ -104,39 +104,6 @@ class EffectSettings(msgspec.Struct, frozen=True):
 
     type: str
     values: dict[str, Any] = {}
-
-
-def shown(value: object) -> str:
-    """`value` for an error message, cut short when long."""
-    try:
-        text = repr(value)
-    except ValueError:  # an integer of more digits than Python prints
-        return "a huge number"
-    return text if len(text) <= 60 else text[:59] + "…"
-
-
-def checked_number(knob: Knob, value: object) -> float:
-    """`knob.check(value)`, safe and brief for values of any type and size."""
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > 1_000_000_000:
-        value = math.copysign(math.inf, value)  # no knob goes so far, and a float may not hold it
-    if not isinstance(value, (int, float)):
-        unit = f" {knob.unit}" if knob.unit else ""
-        raise ValueError(f"{knob.name} is {shown(value)}; use a number from {knob.low:g} to {knob.high:g}{unit}")
-    return knob.check(value)
-
-
-def plain_file_name(name: str, what: str) -> str:
-    """Return `name` if it is the name of a file in the same folder: no path, no address, no hidden file."""
-    if any(c in name for c in '/\\:') or name.startswith((".", "~")) or not name or not name.isprintable():
-        raise ValueError(f"{what} is {shown(name)}; use the plain name of a file beside the preset")
-    return name
-
-
-def one_of(given: object, options: Iterable[object]) -> str:
-    """List `options` for an error message, those most like `given` first."""
-    names = [str(option).lower() if isinstance(option, bool) else str(option) for option in options]
-    close = difflib.get_close_matches(str(given), names, n=3, cutoff=0.5)
-    return ", ".join([*close, *(name for name in names if name not in close)])
 
 
 def checked_effect(effect_type: object, values: Mapping[str, Any], where: str) -> EffectSettings:
@@ -329,9 +296,9 @@ _TABLE = (
         _phaser_tail, "exact", ("centre_frequency_hz",),
     ),
     Effect(
-        "pitch_shift", "higher or lower; about a second late, so for rendering rather than playing",
-        (Knob("semitones", -36.0, 36.0, 0.0, "semitones", 1.0, "how far"),),
-        lambda values: 1.0, "grid",
+        "pitch_shift", "higher or lower (two gliding read heads)",
+        (Knob("semitones", -24.0, 24.0, 0.0, "semitones", 1.0, "how far"),),
+        lambda values: 0.07,
     ),
     Effect(
         "resample", "the sound of a lower sample rate",

@@ -23,6 +23,7 @@ MAX_FILE_BYTES = 64 << 20
 MAX_BATCH = 64  # notes in one run of the graph, which bounds its memory
 MAX_GAIN = 16.0  # of one partial, band or sample: +24 dB over full scale
 MAX_CENTS = 2400.0
+RATIOS = (1e-3, 1e3)
 LEAST_LATENT_REACH = 8.0  # latent numbers are clipped here: eight deviations of the standard normal prior
 
 INPUTS = ("latent", "note", "velocity")
@@ -93,7 +94,7 @@ class InstrumentModel:
             return DecodedAudio(np.clip(outputs["audio"], -MAX_GAIN, MAX_GAIN))
         return Decoded(
             partials=np.clip(outputs["partials"], 0.0, MAX_GAIN),
-            ratios=outputs["ratios"],
+            ratios=np.clip(outputs["ratios"], *RATIOS),
             cents=np.clip(outputs["cents"], -MAX_CENTS, MAX_CENTS),
             noise=np.clip(outputs["noise"], 0.0, MAX_GAIN),
         )

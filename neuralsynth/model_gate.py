@@ -96,9 +96,8 @@ def _verdict(code: int, output: bytes) -> str | None:
     if code in ENDED_BY_ALARM:
         return f"its trial did not end within {TRIAL_SECONDS} s"
     try:
-        answer = json.loads(output)
-        complaint = answer["complaint"]
-    except (ValueError, KeyError, TypeError):
+        complaint = json.loads(output.splitlines()[-1])["complaint"]
+    except (ValueError, KeyError, TypeError, IndexError):
         return f"its trial crashed or ran out of memory (exit status {code})"
     if code != 0 or not (complaint is None or isinstance(complaint, str)):
         return f"its trial ended badly (exit status {code})"

@@ -1,7 +1,8 @@
 """The static check of an instrument file: what may stand in it, read without running it. The only import of onnx.
 
 Allowed is what computes a value from values: no control flow, no subgraphs, no functions, no randomness, no state,
-no other files. Inputs and outputs are those of contract version 1 (`presets/README.md`).
+no other files. No shape may depend on the values played, only on how many notes are decoded at once; so time and memory of a
+trial are those of every later run. Inputs and outputs are those of contract version 1 (`presets/README.md`).
 """
 
 from __future__ import annotations
@@ -26,6 +27,12 @@ OPERATORS = frozenset(
     Resize Upsample AveragePool GlobalAveragePool MaxPool GlobalMaxPool
     """.split()
 )
+#: Inputs (by position) that decide the shape of what an operator gives.
+SHAPE_INPUTS = {
+    "Reshape": (1,), "Expand": (1,), "Tile": (1,), "ConstantOfShape": (0,), "Range": (0, 1, 2), "Resize": (1, 2, 3),
+    "Upsample": (1,), "Pad": (1, 3), "Slice": (1, 2, 3, 4), "Split": (1,), "Unsqueeze": (1,), "Squeeze": (1,),
+    **{name: (1,) for name in OPERATORS if name.startswith("Reduce")},
+}  # fmt: skip
 DEFAULT_DOMAINS = ("", "ai.onnx")
 MAX_NODES = 20_000
 MAX_ELEMENTS = 32 << 20  # of all constants together
@@ -78,6 +85,7 @@ class _Check:
         self.constants()
         for node in self.graph.node:
             self.node(node)
+        self.shapes()
         return spec
 
     def header(self) -> None:
@@ -161,6 +169,18 @@ class _Check:
             raise self.refuse(f"uses the operator {name}, which is not allowed in an instrument")
         for attribute in node.attribute:
             self.check_attribute(attribute, node.op_type)
+
+    def shapes(self) -> None:
+        """Follow what depends on the played values, node by node, and keep it out of every shape."""
+        known = {""} | {tensor.name for tensor in self.graph.initializer}
+        played = {value.name for value in self.graph.input}
+        for node in self.graph.node:
+            if not all(name in known or name in played for name in node.input):
+                raise self.refuse(f"its node {node.name or node.op_type!r} uses a value that is not computed before it")
+            if any(node.input[i] in played for i in SHAPE_INPUTS.get(node.op_type, ()) if i < len(node.input)):
+                raise self.refuse(f"its {node.op_type} has a shape that depends on the values played")
+            depends = node.op_type != "Shape" and any(name in played for name in node.input)
+            (played if depends else known).update(name for name in node.output if name)
 
     def check_attribute(self, attribute, op_type: str) -> None:
         kinds, called = self.attribute, f"attribute {attribute.name!r} of {op_type}"

@@ -14,15 +14,8 @@ from typing import Any
 
 import msgspec
 
-from neuralsynth.effect_table import (
-    MAX_EFFECTS,
-    EffectSettings,
-    checked_effect,
-    checked_number,
-    one_of,
-    plain_file_name,
-    shown,
-)
+from neuralsynth.checking import checked_number, file_beside, one_of, shown
+from neuralsynth.effect_table import MAX_EFFECTS, EffectSettings, checked_effect
 from neuralsynth.errors import PresetError
 from neuralsynth.knobs import Knob, by_name
 from neuralsynth.regular_file import read_regular_file
@@ -41,7 +34,7 @@ SECTIONS: dict[str, tuple[Knob, ...]] = {
         Knob("gain_db", -60.0, 24.0, 0.0, "dB", 1.0, "level of the whole preset"),
         Knob("transpose_semitones", -48, 48, 0, "semitones", 1.0, "every key sounds that much higher (whole number)"),
         Knob("tune_cents", -100.0, 100.0, 0.0, "cents", 1.0, "fine tuning"),
-        Knob("velocity_sensitivity", 0.0, 2.0, 1.0, "", 1.0, "how far a soft touch lowers the level beyond the model's own"),
+        Knob("velocity_sensitivity", 0.0, 2.0, 1.0, "", 1.0, "how far a soft touch lowers the level"),
     ),
     "envelope": (
         Knob("attack_seconds", 0.0, 20.0, 0.0, "s", 0.35, "from key press to full level"),
@@ -220,26 +213,6 @@ def find_preset(name_or_path: Path | str) -> Path:
         return shipped[text.lower()]
     known = f"the shipped ones are {one_of(text, shipped)}" if shipped else "none is shipped here"
     raise PresetError(f"{shown(text)}: there is no such preset; {known}; or give the path of a .toml or .onnx file")
-
-
-def file_beside(folder: Path | None, name: str, where: str) -> Path:
-    """The path of a file that lies in `folder` under a plain name, wherever links may lead.
-
-    Raises:
-        PresetError: no plain name, no such file, or a link that leads out of the folder.
-    """
-    if folder is None:
-        raise PresetError(f"{where}: {shown(name)} lies beside the preset, but the preset has no folder")
-    try:
-        path = Path(folder) / plain_file_name(name, "file")
-        real, home = path.resolve(strict=True), Path(folder).resolve(strict=True)
-    except ValueError as error:
-        raise PresetError(f"{where}: {error}") from error
-    except (OSError, RuntimeError) as error:
-        raise PresetError(f"{where}: there is no file {shown(name)} beside it") from error
-    if real.parent != home or not real.is_file():
-        raise PresetError(f"{where}: {shown(name)} is not a file of the preset's own folder")
-    return path
 
 
 def _from_document(document: dict[str, Any], path: Path) -> Preset:

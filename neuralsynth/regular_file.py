@@ -19,22 +19,35 @@ def read_regular_file(path: Path | str, max_bytes: int, error: type[Exception]) 
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
     try:
         descriptor = os.open(path, flags)
-    except (OSError, ValueError) as problem:
-        if Path(path).is_dir() if "\0" not in str(path) else False:  # opening a folder is "permission denied" on Windows
-            raise error(f"{path}: is not a regular file") from problem
-        raise error(f"{path}: cannot be opened ({getattr(problem, 'strerror', None) or problem})") from problem
+    except (OSError, ValueError) as problem:  # ValueError: a path with a zero byte
+        reason = getattr(problem, "strerror", None) or problem
+        raise error(f"{_short(path)}: cannot be opened ({reason})") from problem
     try:
-        with os.fdopen(descriptor, "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise error(f"{path}: is not a regular file")
-            data = file.read(max_bytes + 1)
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise error(f"{path}: is not a regular file")
+        if status.st_size > max_bytes:
+            raise error(f"{path}: is larger than {max_bytes >> 20} MB, the most that is read")
+        data = _read(descriptor, status.st_size)
     except OSError as problem:
-        if isinstance(problem, IsADirectoryError):
-            raise error(f"{path}: is not a regular file") from problem
         raise error(f"{path}: cannot be read ({problem.strerror or problem})") from problem
+    finally:
+        os.close(descriptor)
     if not data:
         raise error(f"{path}: is empty")
-    if len(data) > max_bytes:
-        raise error(f"{path}: is larger than {max_bytes >> 20} MB, the most that is read")
     return data
+
+
+def _read(descriptor: int, n_bytes: int) -> bytes:
+    """Up to `n_bytes`, however many pieces the system hands out."""
+    pieces, left = [], n_bytes
+    while left > 0 and (piece := os.read(descriptor, left)):
+        pieces.append(piece)
+        left -= len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _short(path: Path | str) -> str:
+    """A path of a length that leaves room for the reason."""
+    text = str(path).replace("\0", "\\0")
+    return text if len(text) <= 200 else text[:199] + "…"

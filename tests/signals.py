@@ -22,18 +22,21 @@ def resynthesise(
     phase = 2.0 * np.pi * np.cumsum(hz) / sample_rate
     audio = np.zeros(n_samples)
     for k, ratio in enumerate(spectrum.ratios):
-        gain = np.interp(t, times, spectrum.partials[:, k])
-        audio += np.where(hz * ratio < 0.5 * sample_rate, gain, 0.0) * np.sin(
-            ratio * phase + rng.uniform(0, 2 * np.pi)
-        )
+        gain = np.where(hz * ratio < 0.5 * sample_rate, np.interp(t, times, spectrum.partials[:, k]), 0.0)
+        start = rng.uniform(0, 2 * np.pi)
+        if np.any(gain > 0.0):
+            audio += gain * np.sin(ratio * phase + start)
     edges = spectrum.grid.band_edges_hz
     for b in range(spectrum.grid.n_bands):
         gain = np.interp(t, times, spectrum.noise[:, b])
-        audio += gain * band_noise(rng, n_samples, sample_rate, edges[b], edges[b + 1])
+        if np.any(gain > 0.0):
+            audio += gain * band_noise(rng, n_samples, sample_rate, edges[b], edges[b + 1])
     return audio
 
 
-def band_noise(rng: np.random.Generator, n_samples: int, sample_rate: int, low_hz: float, high_hz: float) -> np.ndarray:
+def band_noise(
+    rng: np.random.Generator, n_samples: int, sample_rate: int, low_hz: float, high_hz: float
+) -> np.ndarray:
     """Gaussian noise between two frequencies, RMS 1 (zeros where nothing of the band is below half the rate)."""
     from scipy.fft import irfft, next_fast_len, rfftfreq
 
@@ -46,3 +49,26 @@ def band_noise(rng: np.random.Generator, n_samples: int, sample_rate: int, low_h
     spectrum = np.zeros(len(hz), dtype=complex)
     spectrum[inside] = (rng.standard_normal(n) + 1j * rng.standard_normal(n)) * (size / 2.0 / np.sqrt(n))
     return irfft(spectrum, size, workers=1)[:n_samples]
+
+
+def synthetic_note(
+    pitch_hz: float,
+    amplitudes: np.ndarray,
+    seconds: float = 1.5,
+    sample_rate: int = 44_100,
+    ratios: np.ndarray | None = None,
+    decay_per_second: float = 0.0,
+    vibrato_cents: float = 0.0,
+    vibrato_hz: float = 5.0,
+    attack_seconds: float = 0.005,
+    lead_seconds: float = 0.02,
+) -> np.ndarray:
+    """A note whose partials have the amplitudes given (`[K]`), float64 mono, silent for `lead_seconds` first."""
+    n = round(seconds * sample_rate)
+    t = np.arange(n) / sample_rate
+    hz = pitch_hz * 2.0 ** (vibrato_cents * np.sin(2.0 * np.pi * vibrato_hz * t) / 1200.0)
+    phase = 2.0 * np.pi * np.cumsum(hz) / sample_rate
+    ratios = np.arange(1, len(amplitudes) + 1) if ratios is None else ratios
+    audio = sum(a * np.sin(r * phase + 0.7 * i) for i, (a, r) in enumerate(zip(amplitudes, ratios, strict=False)))
+    audio = audio * np.minimum(1.0, t / attack_seconds) * np.exp(-decay_per_second * t)
+    return np.concatenate([np.zeros(round(lead_seconds * sample_rate)), audio])

@@ -47,6 +47,11 @@ class Spectra:
     n_cycles: int
     padding: int
 
+    def index(self, ratios: np.ndarray) -> np.ndarray:
+        """Nearest bins of frequencies given per cycle, `[K]`; the last bin for those beyond."""
+        nearest = np.round(ratios * (self.n_cycles * self.padding)).astype(int)
+        return np.minimum(nearest, self.values.shape[1] - 1)
+
     def at(self, ratios: np.ndarray) -> np.ndarray:
         """Complex amplitudes at frequencies given per cycle, `[N, K]`; beyond the spectrum 0."""
         step = self.n_cycles * self.padding

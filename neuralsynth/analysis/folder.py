@@ -7,29 +7,22 @@ clearly contradicts what is heard loses. A file that cannot be used is skipped a
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from neuralsynth.analysis.files import checked_digest, find_files, read_checked, read_mono, reason_without_file
 from neuralsynth.analysis.names import DYNAMICS, TOLERANCE, NameReading, octave_votes, read_names
-from neuralsynth.analysis.pitch import NOTHING_HEARD, SHORTEST_SECONDS, Listening, listen, loud_part
+from neuralsynth.analysis.pitch import NOTHING_HEARD, Listening, listen, loud_part
 from neuralsynth.analysis.sfz import SfzReading, read_sfz_files
-from neuralsynth.audiofile import READABLE, read_audio
 from neuralsynth.errors import RecordingError
 from neuralsynth.units import gain_to_db, hz_to_note, note_name, note_to_hz
 
-LONGEST_SECONDS = 60.0
-LARGEST_BYTES = 200_000_000
-SILENCE_DB = -60.0
 DEFAULT_VELOCITY = 90
-MAX_DEPTH, MAX_FILES = 8, 20_000
-#: Endings of audio that libsndfile does not read; named as skipped, other endings are passed over in silence.
-UNREADABLE = (".m4a", ".aac", ".mp4", ".wma", ".ape", ".wv", ".mpc", ".ac3", ".amr", ".dsf", ".ra", ".mka", ".webm")
 #: Confidence below which a measured pitch says nothing, and above which it may vote and overrule a name.
 HEARD, SURE = 0.05, 0.5
 #: A name loses only if its evidence is below this share of the measured pitch's: by overtone relation, or any other.
@@ -60,8 +53,7 @@ class Recording:
         Raises:
             RecordingError: the file can no longer be read.
         """
-        audio, sample_rate = read_audio(self.path, LONGEST_SECONDS)
-        return _mono(audio), sample_rate
+        return read_mono(self.path)
 
     def to_json(self) -> dict:
         """The facts a user wants to see, as plain values."""
@@ -116,7 +108,7 @@ def read_folder(path: Path | str, progress: Callable[[int, int], None] | None = 
     if not path.is_dir():
         what = "is not a folder" if path.exists() else "does not exist"
         raise RecordingError(f"{path}: {what}; give a folder of recordings ({_allowed()})")
-    audio_files, sfz_files, warnings = _find(path)
+    audio_files, sfz_files, warnings = find_files(path)
     heard = []
     for done, file in enumerate(audio_files, 1):
         heard.append(_hear(path, file))
@@ -141,123 +133,28 @@ def _why_none(recordings: list[Recording]) -> str:
     return f" among {len(recordings)} audio files; the first, {recordings[0].name}, {recordings[0].reason}"
 
 
-# ---- finding and hearing the files
-
-
-def _find(folder: Path) -> tuple[list[Path], list[Path], list[str]]:
-    """Audio files and SFZ files under `folder`, sorted; hidden ones and link loops left out. And warnings."""
-    audio, sfz, warnings, seen = [], [], [], set()
-
-    def unreadable(error: OSError) -> None:
-        warnings.append(f"{error.filename}: cannot be opened ({error.strerror})")
-
-    for here, folders, files in os.walk(folder, followlinks=True, onerror=unreadable):
-        depth = len(Path(here).relative_to(folder).parts)
-        real = os.path.realpath(here)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(f for f in folders if not f.startswith(".") and depth < MAX_DEPTH and f != "__MACOSX")
-        for name in files:
-            ending = os.path.splitext(name)[1].lower()
-            if name.startswith("."):
-                continue
-            if ending in READABLE or ending in UNREADABLE:
-                audio.append(Path(here) / name)
-            elif ending == ".sfz":
-                sfz.append(Path(here) / name)
-    audio.sort(key=lambda p: p.relative_to(folder).as_posix())
-    if len(audio) > MAX_FILES:
-        warnings.append(f"{folder}: only the first {MAX_FILES} of {len(audio)} audio files are read")
-    return audio[:MAX_FILES], sorted(sfz), warnings
+# ---- hearing the files
 
 
 def _hear(folder: Path, file: Path) -> _Heard:
     """Read and measure one file; a file that cannot be used comes back with its reason."""
     relative = file.relative_to(folder)
-    blank = Recording(file, relative.as_posix(), used=False, group=_group(relative))
+    name = os.fsencode(relative.as_posix()).decode("utf-8", "replace")
+    recording = Recording(file, name, used=False, group=_group(relative))
     try:
-        digest = _checked_digest(file)
+        recording = replace(recording, digest=checked_digest(file))
+        mono, sample_rate = read_checked(file)
     except (RecordingError, OSError) as error:
-        return _Heard(replace(blank, reason=_reason(error, file)))
-    blank = replace(blank, digest=digest)
-    try:
-        audio, sample_rate = read_audio(file, LONGEST_SECONDS)
-        mono = _checked(_mono(audio), sample_rate)
-    except RecordingError as error:
-        return _Heard(replace(blank, reason=_reason(error, file)))
-    if (missing := _missing_share(file, audio.shape[1])) is not None:
-        return _Heard(replace(blank, reason=missing))
+        return _Heard(replace(recording, reason=reason_without_file(error, file)))
     listening = listen(mono, sample_rate)
     level_db = float(gain_to_db(np.sqrt(np.mean(loud_part(mono.astype(np.float64), sample_rate) ** 2))))
     pitch_hz = listening.estimate.pitch_hz if listening.estimate.confidence >= HEARD else None
-    return _Heard(replace(blank, used=True, pitch_hz=pitch_hz), listening, level_db)
+    return _Heard(replace(recording, used=True, pitch_hz=pitch_hz), listening, level_db)
 
 
 def _group(relative: Path) -> str:
     """The sub-folder, without parts that only name a dynamic such as `ff`."""
     return "/".join(part for part in relative.parts[:-1] if part.lower() not in DYNAMICS)
-
-
-def _reason(error: Exception, file: Path) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return f"cannot be read ({error.strerror})"
-    return str(error).removeprefix(f"{file}: ")
-
-
-def _checked_digest(file: Path) -> str:
-    """First 16 hex digits of the file's SHA-256, once its ending and size are fit."""
-    if file.suffix.lower() in UNREADABLE:
-        raise RecordingError(f"{file}: {file.suffix} cannot be read; convert it to wav or flac")
-    if not file.is_file():
-        raise RecordingError(f"{file}: is not a regular file")
-    size = file.stat().st_size
-    if size == 0:
-        raise RecordingError(f"{file}: is empty")
-    if size > LARGEST_BYTES:
-        raise RecordingError(f"{file}: has {size / 1e6:.0f} MB; at most {LARGEST_BYTES // 1_000_000} MB are read")
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()[:16]
-
-
-def _mono(audio: np.ndarray) -> np.ndarray:
-    """`[channels, samples]` to `[samples]`: the mean, or the louder channel where the mean would cancel."""
-    mean = audio.mean(axis=0, dtype=np.float64)
-    energies = np.sum(audio.astype(np.float64) ** 2, axis=1)
-    loudest = int(np.argmax(energies))
-    if np.sum(mean**2) < 0.1 * energies[loudest]:
-        return audio[loudest].copy()
-    return mean.astype(np.float32)
-
-
-def _checked(mono: np.ndarray, sample_rate: int) -> np.ndarray:
-    """The same audio, if it is long and loud enough to be a note."""
-    seconds = len(mono) / sample_rate
-    if seconds < SHORTEST_SECONDS:
-        raise RecordingError(f"lasts {1000 * seconds:.1f} ms; a note lasts at least {1000 * SHORTEST_SECONDS:.0f} ms")
-    peak_db = float(gain_to_db(np.max(np.abs(mono))))
-    if peak_db < SILENCE_DB:
-        raise RecordingError(f"is silent (peak {peak_db:.0f} dBFS; at least {SILENCE_DB:.0f} are heard)")
-    if float(np.ptp(mono[int(0.01 * sample_rate) :])) < 10.0 ** (SILENCE_DB / 20.0):
-        raise RecordingError("holds only a constant or a click")
-    return mono
-
-
-def _missing_share(file: Path, n_samples: int) -> str | None:
-    """Why a file is cut off, judged by its header (RIFF size, FLAC length); None if whole or if it cannot be told."""
-    with file.open("rb") as opened:
-        head = opened.read(26)
-    size = file.stat().st_size
-    if head[:4] in (b"RIFF", b"FORM") and len(head) >= 12:
-        promised = int.from_bytes(head[4:8], "little" if head[:4] == b"RIFF" else "big") + 8
-        if size + 1 < promised < 0xFFFF_FF00:  # streamed files promise the largest number, some omit the pad byte
-            return f"is cut off ({size} of {promised} bytes)"
-    if head[:4] == b"fLaC" and len(head) == 26:
-        promised = int.from_bytes(head[21:26], "big") & 0xF_FFFF_FFFF  # STREAMINFO, RFC 9639 section 8.2
-        if n_samples < promised:
-            return f"is cut off ({n_samples} of {promised} samples)"
-    return None
 
 
 def _without_duplicates(heard: list[_Heard]) -> list[_Heard]:
@@ -284,19 +181,19 @@ def _decide(heard: list[_Heard], sfz: dict[Path, SfzReading]) -> tuple[list[Reco
         if one.recording.used:
             groups[one.recording.group].append(one)
     everyone = [(g, one, r) for g, members in groups.items() for one, r in zip(members, _readings(members), strict=True)]
-    overall = _shift_by_style((one, r) for _, one, r in everyone)
+    overall = _shift_by_style([(one, r) for _, one, r in everyone], least_votes=1)
     decided, shifts, warnings = {}, Counter(), []
     for group, members in groups.items():
         readings = [(one, r) for g, one, r in everyone if g == group]
-        own = {**overall, **_shift_by_style(readings)}
+        own = {**overall, **_shift_by_style(readings, least_votes=3)}
         for as_number, octaves in own.items():
             n_files = sum(r.note is not None and r.as_number == as_number for _, r in readings)
             shifts[octaves] += n_files
             if octaves and n_files:
                 warnings.append(_shift_warning(group, octaves, as_number))
         done = [_decided(one, r, own, sfz.get(one.recording.path.resolve())) for one, r in readings]
-        decided.update({r.name: r for r in _levelled(done, {m.recording.name: m.level_db for m in members})})
-    return [decided.get(one.recording.name, one.recording) for one in heard], shifts, warnings
+        decided.update({r.path: r for r in _levelled(done, {m.recording.path: m.level_db for m in members})})
+    return [decided.get(one.recording.path, one.recording) for one in heard], shifts, warnings
 
 
 def _readings(members: list[_Heard]) -> list[NameReading]:
@@ -308,15 +205,14 @@ def _readings(members: list[_Heard]) -> list[NameReading]:
     return read_names(stems, [one.sure_note for one in members])
 
 
-def _shift_by_style(readings: Iterable[tuple[_Heard, NameReading]]) -> dict[bool, int]:
+def _shift_by_style(readings: list[tuple[_Heard, NameReading]], least_votes: int) -> dict[bool, int]:
     """Octaves to add, for note names (False) and MIDI numbers (True), where enough recordings vote."""
     shifts = {}
-    readings = list(readings)
     for as_number in (False, True):
         mine = [(r.note, one.sure_note) for one, r in readings if r.note is not None and r.as_number == as_number]
         votes = octave_votes([n for n, _ in mine], [h for _, h in mine])
         n_votes = sum(votes.values())
-        if n_votes < (5 if as_number else 1):
+        if n_votes < (5 if as_number else least_votes):
             continue
         octaves, n_for = votes.most_common(1)[0]
         enough = n_for >= 0.9 * n_votes if as_number else n_for > 0.5 * n_votes
@@ -381,25 +277,25 @@ def _contradicts(listening: Listening, note: int) -> bool:
     return named < share * measured
 
 
-def _levelled(recordings: list[Recording], level_db: dict[str, float]) -> list[Recording]:
+def _levelled(recordings: list[Recording], level_db: dict[Path, float]) -> list[Recording]:
     """The same recordings, those without velocity given one: by level where a note has layers, else the default."""
     by_note: dict[int, list[Recording]] = defaultdict(list)
     for recording in recordings:
         if recording.used and recording.velocity is None:
             by_note[recording.note].append(recording)
-    chosen: dict[str, tuple[int, str]] = {}
+    chosen: dict[Path, tuple[int, str]] = {}
     for members in by_note.values():
-        members.sort(key=lambda r: (level_db[r.name], r.name))
+        members.sort(key=lambda r: (level_db[r.path], r.name))
         layers: list[list[Recording]] = []
         for recording in members:
-            if layers and level_db[recording.name] - level_db[layers[-1][0].name] <= _LAYER_STEP_DB:
+            if layers and level_db[recording.path] - level_db[layers[-1][0].path] <= _LAYER_STEP_DB:
                 layers[-1].append(recording)
             else:
                 layers.append([recording])
         for k, layer in enumerate(layers, 1):
             by_level = (round(127 * k / len(layers)), "level")
-            chosen.update({r.name: by_level if len(layers) > 1 else (DEFAULT_VELOCITY, "default") for r in layer})
+            chosen.update({r.path: by_level if len(layers) > 1 else (DEFAULT_VELOCITY, "default") for r in layer})
     return [
-        replace(r, velocity=chosen[r.name][0], velocity_from=chosen[r.name][1]) if r.name in chosen else r
+        replace(r, velocity=chosen[r.path][0], velocity_from=chosen[r.path][1]) if r.path in chosen else r
         for r in recordings
     ]

@@ -18,7 +18,7 @@ TOLERANCE = 0.8
 DYNAMICS = {
     "ppp": 12, "pp": 24, "p": 40, "mp": 60, "mf": 80, "f": 100, "ff": 118, "fff": 127,
     "pianissimo": 24, "mezzopiano": 60, "mezzoforte": 80, "forte": 100, "fortissimo": 118,
-    "quiet": 50, "soft": 50, "med": 80, "medium": 80, "normal": 80, "hard": 110, "loud": 110,
+    "quiet": 50, "soft": 50, "med": 80, "medium": 80, "hard": 110, "loud": 110,
 }  # fmt: skip
 _NOTE_PREFIXES = {"m", "n", "note", "midi", "midinote", "key", "pitch"}
 _VELOCITY_PREFIXES = {"v", "vel", "velo", "velocity", "vl"}
@@ -29,13 +29,16 @@ _NEVER_NOTES = _VELOCITY_PREFIXES | _LAYER_PREFIXES | {
 }  # fmt: skip
 _UNITS = r"(?:\.\d+)?\s?(?:k|khz|hz|bits?|ms|s|sec|db|bpm|cents?|st)(?![A-Za-z])"
 _SEMITONES = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
-_WORDS = "|".join(sorted(DYNAMICS, key=len, reverse=True))
+_WORDS = "|".join(w.replace("mezzo", "mezzo[- _]?") for w in sorted(DYNAMICS, key=len, reverse=True))
+_MARKS = "|".join(sorted(_NOTE_PREFIXES | _NEVER_NOTES, key=len, reverse=True))
 _NOTE_NAME = re.compile(
     r"(?:(?<![A-Za-z#])|(?<=[a-z])(?=[A-G]))"  # at the start of a word, or a capital inside one (PianoC4)
     r"([A-Ga-g])[ _]?(#|♯|sharp|is|s|b|♭|flat|es)?[ _]?(-?)(\d)(?![\d#♯])"
     rf"(?=[^A-Za-z]|$|v\d|vel|rr?\d|(?:{_WORDS})(?![A-Za-z]))"
 )
-_NUMBER = re.compile(rf"(?<![\d.])(?:([A-Za-z]+)[ ]?)?(?<!\d)(\d+)(?!\d)(?!{_UNITS})", re.IGNORECASE)
+_NUMBER = re.compile(
+    rf"(?<![A-Za-z])(?:({_MARKS})[ _.-]?(?=\d)|([A-Za-z]+)(?=\d))?(?<!\d)(\d+)(?!\d)(?!{_UNITS})", re.IGNORECASE
+)
 _DYNAMIC = re.compile(rf"(?<![A-Za-z])({_WORDS})(?![A-Za-z\d])", re.IGNORECASE)
 #: Numbers that are bit depths or kilohertz when they never change.
 _TECHNICAL = {8, 16, 22, 24, 32, 44, 48, 88, 96}
@@ -98,8 +101,8 @@ def _slots(stem: str) -> dict[Slot, int]:
             if hyphen:  # `piano-C-4`: a separator, no sign
                 slots[Slot("hyphen", "", index)] = _note_number(letter, accidental, int(octave))
     taken = [m.span() for m in names]
-    numbers = [m for m in _NUMBER.finditer(stem) if not any(a < m.end(2) and m.start(2) < b for a, b in taken)]
-    prefixed = [((m.group(1) or "").lower(), int(m.group(2)[:6])) for m in numbers]
+    numbers = [m for m in _NUMBER.finditer(stem) if not any(a < m.end(3) and m.start(3) < b for a, b in taken)]
+    prefixed = [((m.group(1) or m.group(2) or "").lower(), int(m.group(3)[:6])) for m in numbers]
     for prefix in {p for p, _ in prefixed}:
         values = [v for p, v in prefixed if p == prefix]
         for place, value in enumerate(values):
@@ -135,12 +138,14 @@ def _note_score(slot: Slot, values: list[int | None], heard: Sequence[float | No
     coverage = len(present) / len(values)
     voters = [(v, h) for v, h in zip(values, heard, strict=True) if v is not None and h is not None]
     votes = octave_votes(values, heard)
-    agreeing = votes.most_common(1)[0][1] if votes else 0
-    agreement = agreeing / len(voters) if voters else 0.0
+    agreeing = max(votes.values(), default=0)
+    if number and len(voters) < 5:
+        agreeing = votes[0]  # so few numbers agree by chance in some octave
+    agreement = agreeing / max(len(voters), 1)
     prior = _prior(slot, present)
     if not voters:
         return coverage * prior
-    explicit = not number or slot.prefix in _NOTE_PREFIXES
+    explicit = not number or slot.prefix in _NOTE_PREFIXES or (len(voters) < 3 and min(present) >= 21)
     varies = len(set(present)) > 1 or len(values) < 3
     if agreement < 0.5 and not (explicit and varies):
         return 0.0  # a bare number must sound like the note; a constant one is no note
@@ -148,16 +153,17 @@ def _note_score(slot: Slot, values: list[int | None], heard: Sequence[float | No
 
 
 def _prior(slot: Slot, present: list[int]) -> float:
-    """Trust in a slot by its looks alone, 0 to 1."""
+    """Trust in a slot by its looks alone, 0 to 1.2; more where it varies more."""
+    varied = len(set(present)) > 1 or len(present) <= 2
+    variety = 0.1 * len(set(present)) / len(present)
     if slot.kind == "name":
-        return 1.0
+        return variety + (1.0 if varied else 0.2)
     if slot.kind == "hyphen":
-        return 0.9 if max(present) > 36 and len(set(present)) > 1 else 0.1
+        return variety + (1.1 if max(present) >= 36 and varied else 0.1)  # no top octave is -2 or lower
     if slot.prefix in _NOTE_PREFIXES:
-        return 0.8
-    varied = len(set(present)) > 1 or len(present) == 1
+        return variety + 0.8
     looks_musical = min(present) >= 12 and varied
-    return (0.3 if not slot.prefix else 0.1) if looks_musical else 0.0
+    return variety + (0.3 if not slot.prefix else 0.1) if looks_musical else 0.0
 
 
 def _velocities(stems: Sequence[str], found: list[dict[Slot, int]], notes: list[Slot]) -> list[int | None]:
@@ -173,7 +179,7 @@ def _velocities(stems: Sequence[str], found: list[dict[Slot, int]], notes: list[
     for i, stem in enumerate(stems):
         words = _DYNAMIC.findall(stem)
         if result[i] is None and words:
-            result[i] = DYNAMICS[words[-1].lower()]
+            result[i] = DYNAMICS[re.sub("[- _]", "", words[-1].lower())]
     return result
 
 

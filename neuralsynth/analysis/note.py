@@ -10,14 +10,19 @@ from neuralsynth.analysis.clock import PitchClock, WarpedAudio, spectra_of, warp
 from neuralsynth.analysis.fundamental import find_pitch, follow
 from neuralsynth.analysis.noise import LOG_MEAN_BIAS, band_matrix, bin_to_density, noise_log_density
 from neuralsynth.analysis.partials import partial_powers
-from neuralsynth.analysis.signal import envelope, find_end_seconds, find_onset_seconds
+from neuralsynth.analysis.signal import ENVELOPE_STEP_SECONDS, envelope, find_end_seconds, find_onset_seconds
 from neuralsynth.errors import RecordingError
 from neuralsynth.spectrum import NoteSpectrum, SpectrumGrid, stretched_ratios
 from neuralsynth.units import note_to_hz
 
 MIN_SECONDS = 0.05
 SILENT_BELOW = 1e-4  # -80 dBFS
-MAX_RATE = 50_000.0
+#: A sustained note is this near its early level for most of the time it is within `HEARD_DB` of it,
+SUSTAIN_DB, HEARD_DB = 15.0, 40.0
+#: falls by less than this over that time,
+FALL_DB = 10.5
+#: and is released where it last was this near its middle level.
+RELEASE_DB = 8.0
 
 
 @dataclass(frozen=True)
@@ -66,16 +71,21 @@ def _loud_part(audio: np.ndarray, rate: float, length: float) -> np.ndarray:
 
 
 def _sustain(audio: np.ndarray, rate: float, length: float) -> tuple[bool, float]:
-    """Whether the note sustains, and how much of it is usable in seconds (before a release)."""
+    """Whether the note sustains, and how much of it is usable in seconds (before a release).
+
+    A sustained note stays near its early level for most of the time it can be heard, and has no steady fall in it.
+    """
     level = 20 * np.log10(np.maximum(envelope(audio[: round(length * rate)], int(rate), 0.05), 1e-9))
-    early = np.max(level[: max(1, min(len(level) // 2, 600))])
-    n = len(level)
-    late = np.median(level[int(0.6 * n) : int(0.85 * n) + 1])
-    if late < early - 15.0:
+    early = np.max(level[: max(1, min(len(level), 600))])
+    near = int(np.nonzero(level > early - SUSTAIN_DB)[0][-1])
+    heard = int(np.nonzero(level > early - HEARD_DB)[0][-1])
+    first = int(np.argmax(level > early - 1.0))
+    body = level[first : near + 1]
+    if near < 0.6 * heard or len(body) < 2 or len(body) * np.polyfit(np.arange(len(body)), body, 1)[0] < -FALL_DB:
         return False, length
-    body = np.median(level[int(0.3 * n) : int(0.8 * n) + 1])
-    above = np.nonzero(level > body - 8.0)[0]
-    return True, max(0.02, above[-1] * 0.001 - 0.02)
+    steady = np.median(body)
+    last = np.nonzero(level > steady - RELEASE_DB)[0][-1]
+    return True, max(0.02, last * ENVELOPE_STEP_SECONDS - 0.02)
 
 
 def _follow_pitch(audio, rate, length, pitch_hz, inharmonicity):

@@ -13,6 +13,4 @@ def partial_powers(spectra: Spectra, ratios: np.ndarray, noise_density: np.ndarr
     `noise_density` `[N, F]` is the noise's mean squared value in each bin of `spectra`.
     """
     measured = np.abs(spectra.at(ratios)) ** 2
-    index = np.round(ratios * spectra.n_cycles * spectra.padding).astype(int)
-    index = np.minimum(index, spectra.values.shape[1] - 1)
-    return np.maximum(measured - noise_density[:, index], 0.0)
+    return np.maximum(measured - noise_density[:, spectra.index(ratios)], 0.0)

@@ -24,11 +24,12 @@ LOWEST_HZ, HIGHEST_HZ = 25.0, 5200.0
 STEPS_PER_OCTAVE = 48
 LOUD_SECONDS = 1.5
 SHORTEST_SECONDS = 0.05
+_LOWEST_RATE_HZ = 2000
 #: The hammer, the tongue and the bow are over after this long.
 _ATTACK_SECONDS = 0.06
 _PARTIAL_WEIGHT = _PERIOD_WEIGHT = 0.1
 #: A lone partial above this is taken for the pitch when no series of harmonics is seen.
-_LONE_PARTIAL_HZ, _NO_SERIES, _LONE_PARTIAL_CONFIDENCE = 1200.0, 0.3, 0.2
+_LONE_PARTIAL_HZ, _LONE_PARTIAL_SHARE, _LONE_PARTIAL_CONFIDENCE, _NO_SERIES = 1200.0, 0.35, 0.2, 0.3
 #: Below this confidence the periods are not asked for the cents: those of stiff low strings are sharp.
 _SURE = 0.3
 
@@ -74,7 +75,7 @@ def listen(audio_mono: np.ndarray, sample_rate: int) -> Listening:
         MissingExtra: praat-parselmouth is not installed.
     """
     audio = loud_part(np.asarray(audio_mono, dtype=np.float64), sample_rate)
-    if len(audio) < SHORTEST_SECONDS * sample_rate or not np.any(audio):
+    if len(audio) < SHORTEST_SECONDS * sample_rate or sample_rate < _LOWEST_RATE_HZ or not np.any(audio):
         return NOTHING_HEARD
     candidates = _candidates()
     series = _series_evidence(audio, sample_rate)
@@ -84,12 +85,13 @@ def listen(audio_mono: np.ndarray, sample_rate: int) -> Listening:
     evidence = series + _PARTIAL_WEIGHT * partial + _PERIOD_WEIGHT * periods
     best = int(np.argmax(evidence))
     confidence = _confidence(best, evidence, series)
-    strongest = int(np.argmax(partial))
-    if series[best] < _NO_SERIES and candidates[strongest] > max(_LONE_PARTIAL_HZ, 8.0 * candidates[best]):
-        best, confidence = strongest, _LONE_PARTIAL_CONFIDENCE
-    pitch_hz = _median_pitch(candidates[best], frames) if confidence >= _SURE else None
-    if pitch_hz is None:
-        pitch_hz = _peak_pitch(best, series)
+    lone = _lone_partial(partial)
+    if series[best] < _NO_SERIES and lone is not None and candidates[lone] > 8.0 * candidates[best]:
+        best, confidence = lone, _LONE_PARTIAL_CONFIDENCE
+        pitch_hz = _partial_hz(audio, sample_rate, candidates[best])
+    else:
+        pitch_hz = _median_pitch(candidates[best], frames) if confidence >= _SURE else None
+        pitch_hz = pitch_hz or _peak_pitch(best, series)
     return Listening(PitchEstimate(pitch_hz, confidence), candidates, evidence)
 
 
@@ -109,11 +111,29 @@ def loud_part(audio: np.ndarray, sample_rate: int) -> np.ndarray:
     return audio[: int(LOUD_SECONDS * sample_rate)] if whole_is_better else part
 
 
+def _lone_partial(partial: np.ndarray) -> int | None:
+    """The candidate at a high partial that stands alone once the spectrum is tilted up by 6 dB per octave, or None.
+
+    The top notes of a piano are such a partial, under louder knocks of the case.
+    """
+    tilted = partial * _candidates()
+    strongest = int(np.argmax(tilted))
+    others = tilted.copy()
+    others[max(strongest - 4, 0) : strongest + 5] = 0.0
+    alone = others.max() < _LONE_PARTIAL_SHARE * tilted[strongest]
+    return strongest if alone and _candidates()[strongest] > _LONE_PARTIAL_HZ else None
+
+
 def _confidence(best: int, evidence: np.ndarray, series: np.ndarray) -> float:
-    """Trust from the series of harmonics seen, and from the lead over the best candidate that is another note."""
-    rival = evidence.copy()
-    rival[max(best - 4, 0) : best + 5] = -1.0  # the same note, give or take a semitone
-    lead = evidence[best] - max(float(rival.max()), 0.0)
+    """Trust from the series of harmonics seen, and from the lead over the best candidate on another hill."""
+    low, high = best, best
+    while low > 0 and evidence[low - 1] < evidence[low]:
+        low -= 1
+    while high < len(evidence) - 1 and evidence[high + 1] < evidence[high]:
+        high += 1
+    low, high = min(low, max(best - 4, 0)), max(high, best + 4)  # the same note, give or take a semitone
+    rivals = np.concatenate([evidence[:low], evidence[high + 1 :], [0.0]])
+    lead = evidence[best] - float(rivals.max())
     return float(np.clip((series[best] - 0.1) / 0.4, 0.0, 1.0) * np.clip(lead / 0.1, 0.0, 1.0))
 
 
@@ -173,13 +193,25 @@ def _loudness_spectrum(audio: np.ndarray, sample_rate: int, size: int) -> np.nda
 
 def _partial_evidence(audio: np.ndarray, sample_rate: int) -> np.ndarray:
     """Magnitude of the strongest partial within a quarter semitone of each candidate, `[K]`, largest 1."""
-    size = max(2 ** int(np.ceil(np.log2(len(audio)))), 2**15)
-    magnitude = np.abs(np.fft.rfft(audio * np.hanning(len(audio)), size))
+    magnitude, bin_hz = _magnitudes(audio, sample_rate)
     reach = 2.0 ** (0.25 / 12.0)
-    edges = _candidates()[:, None] * np.array([1.0 / reach, reach]) * size / sample_rate
+    edges = _candidates()[:, None] * np.array([1.0 / reach, reach]) / bin_hz
     edges = np.clip(edges.astype(int), 0, len(magnitude) - 2)
     found = np.array([magnitude[low : high + 1].max() for low, high in edges])
     return found / max(float(found.max()), 1e-12)
+
+
+def _partial_hz(audio: np.ndarray, sample_rate: int, near_hz: float) -> float:
+    """Frequency of the strongest partial within half a semitone of `near_hz`."""
+    magnitude, bin_hz = _magnitudes(audio, sample_rate)
+    first, last = int(near_hz * 0.9715 / bin_hz), int(near_hz * 1.0293 / bin_hz) + 1
+    return float(bin_hz * (first + np.argmax(magnitude[first : last + 1])))
+
+
+def _magnitudes(audio: np.ndarray, sample_rate: int) -> tuple[np.ndarray, float]:
+    """Magnitude spectrum of the whole stretch and the width of its bins in Hz."""
+    size = max(2 ** int(np.ceil(np.log2(len(audio)))), 2**15)
+    return np.abs(np.fft.rfft(audio * np.hanning(len(audio)), size)), sample_rate / size
 
 
 def _praat_frames(audio: np.ndarray, sample_rate: int) -> list[np.ndarray]:

@@ -42,7 +42,10 @@ class Repairs:
 
     def note(self, what: str, track: int | None = None, detail: str = "") -> None:
         """Count one more of a kind; `detail` is kept of the first."""
-        self._found.setdefault(what, [0, track, detail])[0] += 1
+        found = self._found.get(what)
+        if found is None:
+            found = self._found[what] = [0, track, detail]
+        found[0] += 1
 
     def lines(self) -> tuple[str, ...]:
         """The warnings, each on one line."""
@@ -283,6 +286,9 @@ class TrackReader:
 
     def _add_sysex(self, status: int, start: int, end: int, tick: int) -> None:
         """Collect an `F0` packet and its `F7` continuations; an `F7` that continues nothing is an escape and skipped."""
+        if len(self.sysex) >= MAX_SYSEX:
+            self.repairs.note(f"system exclusive messages beyond the first {MAX_SYSEX} were left out")
+            return
         if status == SYSEX:
             self._close_sysex()
             self._open_sysex = (tick, bytearray(b"\xf0"))
@@ -304,10 +310,7 @@ class TrackReader:
             self._keep_sysex()
 
     def _keep_sysex(self) -> None:
-        if len(self.sysex) < MAX_SYSEX:
-            self.sysex.append((self._open_sysex[0], bytes(self._open_sysex[1])))
-        else:
-            self.repairs.note(f"system exclusive messages beyond the first {MAX_SYSEX} were left out")
+        self.sysex.append((self._open_sysex[0], bytes(self._open_sysex[1])))
         self._open_sysex = None
 
 

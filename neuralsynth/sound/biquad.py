@@ -45,8 +45,9 @@ def _shelf(side: float, sample_rate: float, cutoff_hz: float, gain_db: float, q:
     cosine, beta = side * math.cos(omega), math.sin(omega) * math.sqrt(root) / q
     up, down = root + 1.0, root - 1.0
     a0 = up + down * cosine + beta
-    numerator = [root * (up - down * cosine + beta), side * 2 * root * (down - up * cosine), root * (up - down * cosine - beta)]
-    return np.array([*numerator, -side * 2 * (down + up * cosine), up + down * cosine - beta]) / a0
+    b0, b1, b2 = up - down * cosine + beta, 2.0 * side * (down - up * cosine), up - down * cosine - beta
+    a1, a2 = -2.0 * side * (down + up * cosine), up + down * cosine - beta
+    return np.array([root * b0, root * b1, root * b2, a1, a2]) / a0
 
 
 def peak(sample_rate: float, cutoff_frequency_hz: float, gain_db: float, q: float) -> np.ndarray:

@@ -19,7 +19,7 @@ import numba
 import numpy as np
 
 from neuralsynth.sound import LANES
-from neuralsynth.sound.envelope import OFF, advance_envelope
+from neuralsynth.sound.envelope import KILL, OFF, advance_envelope
 from neuralsynth.sound.simd import (
     add,
     add_pairs,
@@ -39,7 +39,8 @@ from neuralsynth.sound.simd import (
 CONTROL_STEP = 64
 #: A plan is never shorter than this, so that a note that starts just before a control step still fades in.
 SHORTEST_PLAN = 32
-LONGEST_PLAN = CONTROL_STEP + SHORTEST_PLAN
+#: Past its attack a voice is planned only every other step, odd and even ones in turn.
+LONG_STEP, ATTACK_SECONDS = 2 * CONTROL_STEP, 0.08
 
 # Columns of `VoiceArrays.numbers`.
 POSITION, NOTE, LEVEL, VELOCITY_GAIN, GAIN_LEFT, SLOPE_LEFT, GAIN_RIGHT, SLOPE_RIGHT = range(8)
@@ -65,6 +66,7 @@ _S1, _S3, _S5, _S7, _S9 = (
     np.float32(c)
     for c in (6.283185279839048, -41.341680575124094, 81.602475226222, -76.58116338541654, 39.759835606301024)
 )
+_NATURAL_PER_CENT = math.log(2.0) / 1200.0
 _HALF, _QUARTER = np.float32(0.5), np.float32(0.25)
 _ZERO, _ONE = np.float32(0.0), np.float32(1.0)
 
@@ -102,7 +104,7 @@ class NoiseArrays(NamedTuple):
 class Scratch(NamedTuple):
     """Room for one control step."""
 
-    lanes: np.ndarray  # float32 [LONGEST_PLAN·16]: a vector of partial sums per sample
+    lanes: np.ndarray  # float32 [CONTROL_STEP·16]: a vector of partial sums per sample
     count: np.ndarray  # float32 [16]: 0, 1, … 15
     out: np.ndarray  # float32 [2·(n_max + 16)]
 
@@ -157,7 +159,7 @@ def _find_frame(position, frame, frame_seconds):
     return frame, min(max(share, 0.0), 1.0)
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@numba.njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _plan_partials(voice, voices, frame, share, n_elapsed, n_planned, cycles_per_sample):
     """Set amplitude ramps and restart the oscillators of one voice; returns how many tiles sound."""
     n_partials = voices.partials.shape[0] // (voices.numbers.shape[0] * voices.frame_seconds.shape[0])
@@ -216,10 +218,10 @@ def _pitch_hz(voice, voices, channels, settings, frame, share, now):
     if depth != 0.0:
         turns = now * settings[VIBRATO_HZ] / settings[SAMPLE_RATE]
         cents += depth * math.sin(2.0 * math.pi * (turns - math.floor(turns)))
-    return 440.0 * 2.0 ** (cents / 1200.0)
+    return 440.0 * math.exp(cents * _NATURAL_PER_CENT)
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@numba.njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _take_back(voice, now, numbers, states, settings):
     """An event cuts a plan short: undo the part of the move not yet made."""
     unplayed = states[voice, PLAN_END] - now
@@ -229,13 +231,16 @@ def _take_back(voice, now, numbers, states, settings):
     numbers[voice, LEVEL] += (numbers[voice, LEVEL_BEFORE] - numbers[voice, LEVEL]) * share
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@numba.njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _plan(voice, now, voices, channels, settings, envelope):
     """Decide where a voice will be at the end of its next plan; False when the voice is over."""
     numbers, states = voices.numbers, voices.states
     if states[voice, STAGE] == OFF:
         return False
-    end = (now // CONTROL_STEP + 1) * CONTROL_STEP
+    step, offset = CONTROL_STEP, 0
+    if numbers[voice, POSITION] > ATTACK_SECONDS and states[voice, STAGE] != KILL:
+        step, offset = LONG_STEP, CONTROL_STEP * (voice & 1)
+    end = ((now + offset) // step + 1) * step - offset
     if end - now < SHORTEST_PLAN:
         end += CONTROL_STEP
     n_planned = end - now
@@ -271,7 +276,7 @@ def _plan(voice, now, voices, channels, settings, envelope):
     return True
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@numba.njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _four_tiles(voices, at, lanes, n):
     """Play 64 partials for `n` samples, adding a vector of partial sums per sample to `lanes`."""
     at1, at2, at3 = at + LANES, at + 2 * LANES, at + 3 * LANES
@@ -304,7 +309,7 @@ def _four_tiles(voices, at, lanes, n):
     store(voices.amplitude, at3, a3)
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@numba.njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _one_tile(voices, at, lanes, n):
     """`_four_tiles` for the last 16, 32 or 48 partials."""
     x, d, k = load(voices.sine, at), load(voices.difference, at), load(voices.factor, at)
@@ -334,13 +339,13 @@ def _row_sums(lanes, at):
     return add_pairs(low, high)
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@numba.njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _clear_lanes(lanes, n):
     for i in range(-(-n // LANES) * LANES):
         store(lanes, i * LANES, splat(_ZERO))
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@numba.njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _play_voice(voice, now, n, voices, scratch, at, right):
     """Add `n` samples of one planned voice to the output at `at`."""
     numbers, states = voices.numbers, voices.states

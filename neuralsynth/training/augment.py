@@ -86,6 +86,10 @@ class Batches:
         )
         return turn(batch, turned, self.table.grid, self.table.sustains)
 
+    def plain(self, rows: np.ndarray) -> Batch:
+        """Notes of the table as they are."""
+        return self._mixed(rows, rows, np.zeros(len(rows), np.float32))
+
     def _mixed(self, first: np.ndarray, second: np.ndarray, share: np.ndarray) -> Batch:
         t = self.table
 

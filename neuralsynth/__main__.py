@@ -1,0 +1,5 @@
+"""`python -m neuralsynth`."""
+
+from neuralsynth.cli import entry
+
+entry()

@@ -1,0 +1,107 @@
+"""`neuralsynth train`: the only command that imports torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from neuralsynth.cli.parts import Number, as_json, progress_bar, require_new, table, warn
+from neuralsynth.errors import UsageError
+from neuralsynth.units import note_name
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="instrument file to make (.onnx)")
+@click.option("--family", type=click.Choice(["vae"]), default="vae", show_default=True, help="kind of model")
+@click.option("--minutes", type=Number(0.1, 10_000, "minutes"), default=10.0, show_default=True, help="time to spend")
+@click.option("--seed", type=Number(0, 2**31 - 1, whole=True), default=0, show_default=True)
+@click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="go on with an interrupted run folder")
+@click.option("--run", "run_dir", type=click.Path(path_type=Path), help="run folder  [default: runs/NAME beside OUTPUT]")
+@click.option("--hold-out", type=Number(0, 100, whole=True), default=0, help="leave every Nth pitch out, to score on")
+@click.option("--name", default="", help="the instrument's name  [default: the folder's]")
+@click.option("--licence", default="unknown", help="licence of the recordings, kept in the file")
+@click.option("--origin", default="unknown", help="where the recordings come from, kept in the file")
+@click.option("--dry-run", is_flag=True, help="only show what was understood of the recordings")
+@click.option("--force", is_flag=True, help="replace an existing instrument file")
+@click.option("--json", "json_", is_flag=True, help="report as JSON")
+def train(
+    folder, output, family, minutes, seed, resume, run_dir, hold_out, name, licence, origin, dry_run, force, json_
+) -> None:
+    """Train an instrument on a folder of recordings of single notes.
+
+    Notes and velocities are read from file names (A#3, Bb3, 060, m060_v100, ...) or an SFZ file, checked
+    against the sound, and measured where names say nothing. Any sample rate, depth and channel count.
+
+    \b
+    neuralsynth train my-kalimba -o kalimba.onnx --minutes 10
+    neuralsynth train my-kalimba --dry-run
+    """
+    if dry_run:
+        _dry_run(folder, json_)
+        return
+    if output is None:
+        raise UsageError("missing option '-o' / '--output': name the instrument file to make, such as mine.onnx")
+    if output.suffix != ".onnx":
+        raise UsageError(f"{output}: unknown ending {output.suffix!r}; use .onnx")
+    require_new(output, force)
+    _train(folder, output, family, minutes, seed, resume, run_dir, hold_out, name, licence, origin, json_)
+
+
+def _dry_run(folder: Path, json_: bool) -> None:
+    from neuralsynth.analysis.folder import read_folder
+
+    with progress_bar("listening", "files") as progress:
+        found = read_folder(folder, progress)
+    if json_:
+        as_json(found.to_json())
+        return
+    rows = [
+        [
+            recording.name,
+            f"{recording.note} {note_name(recording.note)}" if recording.used else "skipped",
+            recording.velocity,
+            recording.note_from or "",
+            recording.reason or "",
+        ]
+        for recording in found.recordings
+    ]
+    table(["file", "note", "velocity", "from", "remark"], rows)
+    click.echo(f"{len(found.used)} of {len(found.recordings)} files can be used")
+    warn(found.warnings)
+
+
+def _train(folder, output, family, minutes, seed, resume, run_dir, hold_out, name, licence, origin, json_) -> None:
+    from neuralsynth.instrument import Instrument
+    from neuralsynth.scoring import score
+    from neuralsynth.training.config import TrainConfig
+    from neuralsynth.training.run import train_folder
+
+    config = TrainConfig(
+        family=family, minutes=minutes, seed=seed, hold_out=hold_out, name=name, licence=licence, origin=origin
+    )
+    run_dir = resume or run_dir or output.parent / "runs" / output.stem
+    result = train_folder(folder, output, config, resume, run_dir)
+    warn(result.warnings)
+    with progress_bar("scoring", "steps") as progress:
+        scored = score(Instrument.load(output), folder, progress=progress)
+    mean = scored.quality()
+    if json_:
+        as_json(
+            {
+                "model": str(output),
+                "run": str(result.run_dir),
+                "steps": result.steps,
+                "validation_db": round(result.validation_db, 3),
+                "parity_db": round(result.parity_db, 1),
+                "score": scored.to_json(),
+            }
+        )
+        return
+    seen = "left out of training" if scored.held_out else "it was trained on"
+    click.echo(
+        f"{output}: {result.steps} steps; on {mean.n_recordings} recordings {seen}: play {mean.play_db:.2f} dB, "
+        f"sampler {mean.sampler_db:.2f} dB, floor {mean.floor_db:.2f} dB"
+    )
+    click.echo(f"try it: neuralsynth render SONG.mid -o out.wav -p {output}")

@@ -1,0 +1,65 @@
+"""`neuralsynth render`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from neuralsynth.cli.parts import ChannelPreset, Number, as_json, progress_bar, warn
+
+
+@click.command()
+@click.argument("song", type=click.Path(path_type=Path), metavar="SONG.mid")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="audio file: .wav or .flac")
+@click.option("-p", "--preset", default="upright-piano", show_default=True, help="preset name, .toml or .onnx file")
+@click.option(
+    "--channel",
+    "channels",
+    type=ChannelPreset(),
+    multiple=True,
+    metavar="N=PRESET",
+    help="another preset for MIDI channel N (1 to 16); may be given several times",
+)
+@click.option("--sample-rate", type=Number(8000, 192_000, "Hz", whole=True), default=48_000, show_default=True)
+@click.option("--depth", type=click.Choice(["16", "24", "32f"]), default="24", show_default=True, help="bits per sample")
+@click.option("--picture", type=click.Path(path_type=Path), help="also write a spectrogram picture (.png)")
+@click.option("--stems", type=click.Path(path_type=Path), help="also write each channel to a file in this folder")
+@click.option("--force", is_flag=True, help="replace existing files")
+@click.option("--json", "json_", is_flag=True, help="report as JSON")
+def render(song, output, preset, channels, sample_rate, depth, picture, stems, force, json_) -> None:
+    """Render a MIDI file through an instrument and its effects to an audio file.
+
+    \b
+    neuralsynth render song.mid -o song.wav -p cello
+    neuralsynth render band.mid -o band.flac -p upright-piano --channel 2=alto-sax --channel 3=cello
+    """
+    from neuralsynth.cli.parts import require_new
+    from neuralsynth.hosts.render import render_file, render_stems
+
+    if picture is not None:
+        require_new(picture, force)
+    with progress_bar(f"rendering {song.name}", "s") as progress:
+        report = render_file(song, output, preset, sample_rate, dict(channels), depth, force, progress)
+    if stems is not None:
+        render_stems(song, stems, preset, sample_rate, dict(channels), depth, force)
+    if picture is not None:
+        _draw(output, picture, f"{song.name} with {preset}")
+    warn(report.warnings)
+    if json_:
+        as_json(report.to_json())
+        return
+    click.echo(
+        f"{output}: {report.seconds:.1f} s, peak {report.peak_db:.1f} dBFS, {report.notes} notes, "
+        f"{report.times_real_time:.0f} x real time"
+    )
+    if picture is not None:
+        click.echo(f"{picture}: spectrogram")
+
+
+def _draw(audio_path: Path, picture: Path, title: str) -> None:
+    from neuralsynth.audiofile import read_audio
+    from neuralsynth.hosts.picture import save_spectrogram
+
+    audio, sample_rate = read_audio(audio_path, max_seconds=6 * 3600)
+    save_spectrogram(picture, audio, sample_rate, title)

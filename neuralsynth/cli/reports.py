@@ -1,0 +1,172 @@
+"""Commands that tell: `presets`, `info`, `score`, `bench`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import msgspec
+
+from neuralsynth.cli.parts import as_json, progress_bar, table, warn
+from neuralsynth.errors import NeuralSynthError, PartlyFailed
+from neuralsynth.units import note_name
+
+
+@click.command()
+@click.option("--json", "json_", is_flag=True, help="report as JSON")
+def presets(json_: bool) -> None:
+    """List the presets that are here.
+
+    \b
+    neuralsynth presets
+    """
+    from neuralsynth.preset import load_preset, shipped_presets
+
+    rows, broken = [], []
+    for path in shipped_presets():
+        try:
+            preset = load_preset(path)
+        except NeuralSynthError as error:
+            broken.append(str(error))
+            continue
+        rows.append(
+            {"preset": path.stem, "name": preset.name, "says": preset.says, "tags": list(preset.tags), "path": str(path)}
+        )
+    warn(broken)
+    if json_:
+        as_json({"presets": rows})
+    elif rows:
+        table(["preset", "what it is"], [[row["preset"], row["says"]] for row in rows])
+    if broken:
+        raise PartlyFailed(f"{len(broken)} of {len(broken) + len(rows)} presets cannot be read")
+
+
+@click.command()
+@click.argument("what", metavar="PRESET|MODEL.onnx")
+@click.option("--json", "json_", is_flag=True, help="report as JSON")
+def info(what: str, json_: bool) -> None:
+    """Tell what a preset or an instrument file promises: range, layers, axes, effects, quality, licence.
+
+    \b
+    neuralsynth info cello
+    """
+    from neuralsynth.instrument import Instrument
+
+    instrument = Instrument.load(what)
+    spec, preset = instrument.model.spec, instrument.preset
+    if json_:
+        document = {
+            "path": str(instrument.path),
+            "digest": instrument.model.digest,
+            "preset": msgspec.to_builtins(preset, enc_hook=str),
+            "model": msgspec.to_builtins(spec),
+        }
+        document["model"].pop("frame_seconds")
+        document["model"].pop("band_edges_hz")
+        if document["model"]["quality"]:
+            document["model"]["quality"] = {
+                k: v if v is not None and v == v else None for k, v in document["model"]["quality"].items()
+            }
+        as_json(document)
+        return
+    click.echo(f"{preset.name}: {preset.says}" if preset.says else preset.name)
+    for label, value in _facts(instrument):
+        click.echo(f"  {label:<12}{value}")
+
+
+def _facts(instrument) -> list[tuple[str, str]]:
+    spec, preset = instrument.model.spec, instrument.preset
+    grid = spec.grid()
+    layers = (
+        f"{spec.velocity_low} to {spec.velocity_high}" if spec.velocity_high > spec.velocity_low else "one layer"
+    )
+    facts = [
+        ("file", str(instrument.path)),
+        ("model", f"{instrument.model.path.name}, {spec.family}, {spec.kind}, latent size {spec.latent_size}"),
+        ("range", f"{note_name(spec.note_low)} to {note_name(spec.note_high)} ({spec.note_low} to {spec.note_high})"),
+        ("velocities", layers),
+        ("spectrum", f"{grid.n_frames} frames over {grid.frame_seconds[-1]:.1f} s, {grid.n_partials} partials, "
+                     f"{grid.n_bands} noise bands"),
+        ("sustain", f"{spec.sustain.start_seconds:.2f} to {spec.sustain.end_seconds:.2f} s" if spec.sustain
+         else "none, the sound decays"),
+        ("points", ", ".join(spec.points)),
+    ]
+    facts += [
+        (f"axis {name}"[:12], f"{axis.low_value:.4g} to {axis.high_value:.4g} {axis.unit}  {axis.says}")
+        for name, axis in spec.axes.items()
+    ]
+    facts.append(("effects", ", ".join(e.type for e in preset.effects) or "none"))
+    if spec.quality:
+        q = spec.quality
+        facts.append(("quality", f"floor {q.floor_db:.2f}, reconstruct {q.reconstruct_db:.2f}, play {q.play_db:.2f}, "
+                                 f"sampler {q.sampler_db:.2f} dB on {q.n_recordings} recordings it never saw"))
+    facts += [("licence", spec.licence), ("origin", spec.origin)]
+    return facts
+
+
+@click.command()
+@click.argument("model", metavar="MODEL.onnx|PRESET")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--neighbours", type=click.Path(path_type=Path), help="recordings the sampler may use, if not in FOLDER")
+@click.option("--json", "json_", is_flag=True, help="report as JSON")
+def score(model: str, folder: Path, neighbours: Path | None, json_: bool) -> None:
+    """Measure how close an instrument comes to recordings, beside a sampler and other baselines.
+
+    Recordings the model was trained on are recognised; if FOLDER holds others, only those are scored. Numbers
+    are distances in dB, smaller is closer.
+
+    \b
+    neuralsynth score cello.onnx recordings/cello
+    """
+    from neuralsynth.instrument import Instrument
+    from neuralsynth.scoring import score as measure
+
+    instrument = Instrument.load(model)
+    with progress_bar(f"scoring {instrument.name}", "steps") as progress:
+        result = measure(instrument, folder, neighbours, progress)
+    if json_:
+        as_json(result.to_json())
+        return
+    columns = ("floor_db", "reconstruct_db", "play_db", "sampler_db", "interpolated_db")
+    rows = [[r.path, note_name(r.note), r.velocity, *(getattr(r, c) for c in columns)] for r in result.recordings]
+    mean = result.quality()
+    rows.append(["mean", "", None, *(getattr(mean, c) for c in columns)])
+    table(["recording", "note", "velocity", *(c[:-3] for c in columns)], rows)
+    seen = "never seen in training" if result.held_out else "all of them seen in training"
+    click.echo(f"{len(result.recordings)} recordings, {seen}; play / sampler {mean.play_db / mean.sampler_db:.2f}")
+    warn(result.skipped)
+
+
+@click.command()
+@click.option("-p", "--preset", default="upright-piano", show_default=True, help="whose model is decoded")
+@click.option("--json", "json_", is_flag=True, help="report as JSON")
+def bench(preset: str, json_: bool) -> None:
+    """Measure how fast this machine plays: voices per core, effects, decoding, beside libfluidsynth if installed.
+
+    \b
+    neuralsynth bench
+    """
+    from neuralsynth.hosts.bench import bench as measure
+    from neuralsynth.instrument import Instrument
+
+    report = measure(Instrument.load(preset))
+    if json_:
+        as_json(report.to_json())
+        return
+    period_us = 1e6 * report.block_size / report.sample_rate
+    click.echo(
+        f"{report.voices} voices x {report.partials} partials, {report.sample_rate} Hz, blocks of {report.block_size}: "
+        f"{report.block_us:.0f} us of {period_us:.0f} us, {report.voices_per_core:.0f} voices per core"
+    )
+    if report.ratio_to_fluidsynth is None:
+        click.echo("libfluidsynth: not installed (Debian: apt install libfluidsynth3 fluid-soundfont-gm)")
+    else:
+        click.echo(
+            f"libfluidsynth, same run: {report.fluidsynth_voices_per_core:.0f} voices per core; "
+            f"ratio {report.ratio_to_fluidsynth:.2f}"
+        )
+    click.echo(f"six effects: {report.six_effects_us:.0f} us per block")
+    click.echo(
+        f"decoding {report.model}: one note {report.decode_one_note_ms:.2f} ms, 128 notes "
+        f"{report.decode_128_notes_ms:.0f} ms (times {report.bank_layers} velocity layers for the whole bank)"
+    )

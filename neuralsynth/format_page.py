@@ -1,0 +1,151 @@
+"""Prints the tables of `presets/README.md` from the code: `python -m neuralsynth.format_page presets/README.md`.
+
+The page has pairs of marker comments; what stands between them is replaced, the rest is written by hand.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from neuralsynth.effect_table import EFFECTS, Choice, Effect, EffectSettings, Parameters, Text
+from neuralsynth.effects import EffectChain
+from neuralsynth.errors import UsageError
+from neuralsynth.knobs import Knob
+from neuralsynth.preset import SECTIONS
+from neuralsynth.spec import InstrumentSpec, LatentAxis, Provenance, Quality, Sustain
+from neuralsynth.storage import whole_file
+
+LATENCY_SAMPLE_RATE = 48_000
+
+#: What each field of the spec means.
+_SPEC_SAYS = {
+    "format_version": "this page describes version 1",
+    "kind": "what the graph gives: note spectra, or audio",
+    "family": "the kind of model: `vae`, `gan`, …",
+    "name": "for people",
+    "sample_rate": "Hz of the recordings; the instrument plays at any rate",
+    "frame_seconds": "times of the T frames, from 0 up",
+    "band_edges_hz": "edges of the B noise bands",
+    "n_partials": "P",
+    "latent_size": "Z",
+    "points": "named places in latent space, Z numbers each",
+    "default_point": "the point a preset gets when it names none",
+    "axes": "named directions in latent space, see below",
+    "note_low": "lowest recorded MIDI note",
+    "note_high": "highest recorded MIDI note",
+    "velocity_low": "softest recorded layer, MIDI velocity",
+    "velocity_high": "loudest recorded layer; equal when there is one",
+    "sustain": "where a held note wanders, see below; null for sounds that decay",
+    "licence": "of the recordings and so of the instrument",
+    "origin": "where the recordings come from",
+    "provenance": "how it was trained, see below",
+    "quality": "how close it is, measured, see below",
+}
+_PARTS = {
+    "axes": LatentAxis,
+    "sustain": Sustain,
+    "provenance": Provenance,
+    "quality": Quality,
+}
+
+
+def pages() -> dict[str, str]:
+    """The generated parts by the name in their markers."""
+    return {
+        **{section: _table(map(_knob_row, knobs)) for section, knobs in SECTIONS.items()},
+        "effect-list": _effect_list(),
+        "effects": "\n\n".join(map(_effect_part, EFFECTS.values())),
+        "spec": _spec_table(),
+    }
+
+
+def with_tables(text: str) -> str:
+    """`text` with every generated part brought up to date.
+
+    Raises:
+        UsageError: a pair of markers is missing.
+    """
+    for name, part in pages().items():
+        begin, end = f"<!-- {name}: printed by neuralsynth.format_page -->", f"<!-- {name}: end -->"
+        pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
+        if not pattern.search(text):
+            raise UsageError(f"the markers {begin} and {end} are missing")
+        text = pattern.sub(lambda _: f"{begin}\n{part}\n{end}", text)  # noqa: B023 - used before the next turn
+    return text
+
+
+def _table(rows: Iterable[tuple[str, ...]], head: tuple[str, ...] = ("key", "range", "default", "what it is")) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _knob_row(setting: Knob | Choice | Text | Parameters) -> tuple[str, str, str, str]:
+    if isinstance(setting, Knob):
+        unit = f" {setting.unit}" if setting.unit else ""
+        allowed, default = f"{setting.low:g} to {setting.high:g}{unit}", f"{setting.default:g}"
+    elif isinstance(setting, Choice):
+        allowed, default = ", ".join(f"`{_toml(o)}`" for o in setting.options), f"`{_toml(setting.default)}`"
+    elif isinstance(setting, Text):
+        allowed, default = "text", "required" if setting.required else "none"
+    else:
+        allowed, default = "the plugin's", "none"
+    return f"`{setting.name}`", allowed, default, setting.says
+
+
+def _toml(value: str | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else f'"{value}"'
+
+
+def _latency(effect: Effect) -> str:
+    if effect.type == "vst3":
+        return "the plugin's + 1.3"
+    if effect.type == "convolution":
+        return "0"
+    samples = EffectChain([EffectSettings(effect.type)], LATENCY_SAMPLE_RATE).latency_samples
+    return f"{1000.0 * samples / LATENCY_SAMPLE_RATE:.3g}"
+
+
+def _effect_list() -> str:
+    rows = ((f"[`{e.type}`](#{e.type})", e.says, _latency(e), _exactness(e)) for e in EFFECTS.values())
+    return _table(
+        rows, ("type", "what it is", f"latency at {LATENCY_SAMPLE_RATE // 1000} kHz, ms", "same samples for any cut")
+    )
+
+
+def _exactness(effect: Effect) -> str:
+    return {"exact": "yes", "grid": "yes, on a fixed grid"}.get(effect.cut, f"no: {effect.cut}")
+
+
+def _effect_part(effect: Effect) -> str:
+    says = f"### {effect.type}\n\n{effect.says[0].upper()}{effect.says[1:]}."
+    return f"{says}\n\n{_table(map(_knob_row, effect.settings))}" if effect.settings else f"{says} No settings."
+
+
+def _spec_table() -> str:
+    rows = [(f"`{f.name}`", _type_name(f.type), _SPEC_SAYS[f.name]) for f in msgspec.structs.fields(InstrumentSpec)]
+    parts = [_table(rows, ("key", "type", "what it is"))]
+    for key, part in _PARTS.items():
+        names = ", ".join(f"`{f.name}` ({_type_name(f.type)})" for f in msgspec.structs.fields(part))
+        parts.append(f"`{key}`: {(part.__doc__ or '').split(chr(10))[0]} {names}.")
+    return "\n\n".join(parts)
+
+
+def _type_name(kind: object) -> str:
+    text = getattr(kind, "__name__", str(kind)) if not hasattr(kind, "__args__") else str(kind)
+    return text.replace("neuralsynth.spec.", "").replace("typing.", "").replace("|", "or").replace("NoneType", "null")
+
+
+def main(path: Path) -> None:
+    """Bring the page at `path` up to date."""
+    text = with_tables(path.read_text("utf-8"))
+    with whole_file(path) as part:
+        part.write_text(text, "utf-8", newline="\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,166 @@
+"""A trained decoder -> one ONNX instrument file with its golden pair, proven to say what torch says.
+
+The graph is exported for any batch size in the default operator domain, normalisations folded into convolutions, the
+spec inside as metadata. Nothing is written under the final name before torch and onnxruntime agree.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import logging
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from neuralsynth.errors import ModelError
+from neuralsynth.model_graph import check_graph
+from neuralsynth.spec import METADATA_KEY, InstrumentSpec
+from neuralsynth.storage import whole_file
+from neuralsynth.training.blocks import ModulatedConv
+
+OPSET = 18
+INPUTS = ("latent", "note", "velocity")
+OUTPUTS = ("partials", "ratios", "cents", "noise")
+LEAST_PARITY_DB = 90.0
+PARITY_BATCHES = (1, 3, 32, 64)  # 100 random inputs together
+MAX_FILE_BYTES = 4_000_000
+GOLDEN_NOTES = 5
+
+
+def export_instrument(decoder: nn.Module, spec: InstrumentSpec, output: Path) -> float:
+    """Write `output` and its golden pair beside; returns the least agreement in dB of any output.
+
+    Raises:
+        ModelError: torch and the exported graph disagree, or the graph breaks the contract.
+        OutputError: a file cannot be written.
+    """
+    output = Path(output)
+    plain = folded(decoder)
+    data = to_onnx(plain, spec)
+    check_graph(data, str(output))
+    if len(data) > MAX_FILE_BYTES:
+        raise ModelError(f"{output}: would have {len(data) / 1e6:.1f} MB; at most {MAX_FILE_BYTES / 1e6:.0f} MB are allowed")
+    agreement_db = parity_db(decoder, data, spec)
+    if not agreement_db >= LEAST_PARITY_DB:
+        raise ModelError(
+            f"{output}: torch and the exported graph agree to {agreement_db:.0f} dB; {LEAST_PARITY_DB:.0f} dB is needed"
+        )
+    golden = _golden(decoder, spec)
+    check_path = output.with_suffix(".check.npz")
+    with whole_file(check_path) as part, open(part, "wb") as file:
+        np.savez_compressed(file, **golden)
+    with whole_file(output) as part:
+        part.write_bytes(data)
+    return agreement_db
+
+
+def folded(decoder: nn.Module) -> nn.Module:
+    """A copy for inference: every normalisation folded into the convolution before it."""
+    plain = copy.deepcopy(decoder).eval().requires_grad_(False)
+    for module in plain.modules():
+        if isinstance(module, ModulatedConv):
+            module.convolution = fuse_conv_bn_eval(module.convolution, module.norm)
+            module.norm = nn.Identity()
+    return plain
+
+
+def to_onnx(decoder: nn.Module, spec: InstrumentSpec) -> bytes:
+    """The exported graph with the spec inside."""
+    inputs = _random_inputs(spec, 2, np.random.default_rng(0))
+    free = {name: {0: "N"} for name in (*INPUTS, *OUTPUTS)}
+    buffer = io.BytesIO()
+    with _quiet():
+        # The TorchScript exporter needs a second where torch.export needs half a minute, for the same graph.
+        torch.onnx.export(
+            decoder, inputs, buffer, dynamo=False, opset_version=OPSET, input_names=list(INPUTS),
+            output_names=list(OUTPUTS), dynamic_axes=free, do_constant_folding=True,
+        )  # fmt: skip
+    model = onnx.load_from_string(buffer.getvalue())
+    del model.metadata_props[:]
+    entry = model.metadata_props.add()
+    entry.key, entry.value = METADATA_KEY, spec.to_json()
+    model.producer_name, model.doc_string = "neuralsynth", ""
+    for node in model.graph.node:
+        node.doc_string = ""
+    _fix_shapes(model, spec)
+    return model.SerializeToString()
+
+
+def _fix_shapes(model: onnx.ModelProto, spec: InstrumentSpec) -> None:
+    """Write the sizes of the contract into inputs and outputs; only the batch stays free."""
+    t, p, b = len(spec.frame_seconds), spec.n_partials, len(spec.band_edges_hz) - 1
+    sizes = {"latent": [spec.latent_size], "note": [], "velocity": [], "partials": [t, p], "ratios": [p], "cents": [t]}
+    sizes["noise"] = [t, b]
+    for value in (*model.graph.input, *model.graph.output):
+        dims = value.type.tensor_type.shape
+        del dims.dim[:]
+        dims.dim.add().dim_param = "N"
+        for size in sizes[value.name]:
+            dims.dim.add().dim_value = size
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Without the exporter's remarks on itself."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
+
+
+def _random_inputs(spec: InstrumentSpec, n: int, rng: np.random.Generator) -> tuple[torch.Tensor, ...]:
+    latent = rng.standard_normal((n, spec.latent_size))
+    note = rng.uniform(spec.note_low, spec.note_high + 1e-3, n)
+    return tuple(torch.tensor(x, dtype=torch.float32) for x in (latent, note, rng.uniform(0.0, 1.0, n)))
+
+
+@torch.no_grad()
+def parity_db(decoder: nn.Module, data: bytes, spec: InstrumentSpec) -> float:
+    """Least agreement over 100 random inputs at several batch sizes, in dB of signal over difference."""
+    from neuralsynth.model import import_onnxruntime
+
+    runtime = import_onnxruntime()
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    decoder.eval()
+    rng, worst = np.random.default_rng(1), np.inf
+    for n in PARITY_BATCHES:
+        inputs = _random_inputs(spec, n, rng)
+        found = session.run(list(OUTPUTS), {name: x.numpy() for name, x in zip(INPUTS, inputs, strict=True)})
+        for wanted, value in zip(decoder(*inputs), found, strict=True):
+            worst = min(worst, _agreement_db(wanted.numpy(), value))
+    return float(worst)
+
+
+def _agreement_db(wanted: np.ndarray, found: np.ndarray) -> float:
+    """Signal over difference in dB, at most 200; different shapes agree not at all."""
+    if wanted.shape != found.shape:
+        return -np.inf
+    signal = float(np.sum(wanted.astype(np.float64) ** 2))
+    error = float(np.sum((wanted.astype(np.float64) - found) ** 2))
+    return min(200.0, 10.0 * float(np.log10((signal + 1e-20) / (error + 1e-40))))
+
+
+@torch.no_grad()
+def _golden(decoder: nn.Module, spec: InstrumentSpec) -> dict[str, np.ndarray]:
+    """Inputs over the range, first at the default point, and what torch gives for them."""
+    latent, _, velocity = _random_inputs(spec, GOLDEN_NOTES, np.random.default_rng(2))
+    latent[0] = torch.tensor(spec.points[spec.default_point])
+    note = torch.linspace(spec.note_low, spec.note_high, GOLDEN_NOTES)
+    decoder.eval()
+    outputs = dict(zip(OUTPUTS, decoder(latent, note, velocity), strict=True))
+    arrays = {"latent": latent, "note": note, "velocity": velocity, **outputs}
+    return {name: value.numpy().astype(np.float32) for name, value in arrays.items()}

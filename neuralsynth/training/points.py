@@ -1,0 +1,134 @@
+"""Named places in a trained latent space: a point per training instrument, and axes that do what they are called.
+
+An axis is found by what the encoder makes of turned recordings: each training note is turned (`augment.turn`) by a
+known amount of one quality, and the mean shift of its latent is the axis' end. What the decoder then really does there
+is measured and written beside it.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import torch
+
+from neuralsynth.spec import LatentAxis, Sustain
+from neuralsynth.spectrum import SpectrumGrid
+from neuralsynth.training.augment import TURNS, Batches, turn
+from neuralsynth.training.dataset import NoteTable
+from neuralsynth.training.vae import Vae
+from neuralsynth.units import note_to_hz
+
+UNITS = {"brightness": "Hz", "noisiness": "dB", "attack": "s", "decay": "dB/s"}
+SAYS = {
+    "brightness": "spectral centroid of the first second",
+    "noisiness": "noise against partials",
+    "attack": "time to within 3 dB of the loudest moment",
+    "decay": "change of level after the attack",
+}
+MAX_SHIFT = 3.0  # of any latent number along an axis
+MIN_LOOP_SECONDS = 0.7
+
+
+def slug(text: str, otherwise: str = "instrument") -> str:
+    """`Alto Sax (2018)` -> `alto-sax-2018`."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or otherwise
+
+
+def named_points(vae: Vae, table: NoteTable, name: str) -> dict[str, list[float]]:
+    """The learned point of each group of recordings."""
+    points: dict[str, list[float]] = {}
+    for index, group in enumerate(table.groups):
+        label = slug(group, slug(name))
+        while label in points:
+            label += "-2"
+        points[label] = [round(float(x), 6) for x in vae.points[index].detach()]
+    return points
+
+
+@torch.no_grad()
+def named_axes(vae: Vae, table: NoteTable, point: list[float]) -> dict[str, LatentAxis]:
+    """Axes around a point; one whose measured ends do not differ as it says is left out."""
+    vae.eval()
+    shifts = _latent_shifts(vae, table)
+    pick = np.linspace(0, len(table.note) - 1, min(6, len(table.note))).round().astype(int)
+    note, velocity = table.note[np.argsort(table.note)][pick], np.full(len(pick), np.median(table.velocity))
+    axes = {}
+    for name in TURNS:
+        low, high = (np.clip(shifts[name, side], -MAX_SHIFT, MAX_SHIFT) for side in (-1, 1))
+        values = []
+        for offset in (low, high):
+            latent = np.tile(np.asarray(point) + offset, (len(pick), 1))
+            outputs = vae.decoder(*(torch.tensor(x, dtype=torch.float32) for x in (latent, note, velocity)))
+            values.append(np.median([describe(*arrays, table.grid, n)[name] for n, *arrays in _notes(note, outputs)]))
+        if values[1] > values[0]:
+            axes[name] = LatentAxis(
+                [round(float(x), 6) for x in low], [round(float(x), 6) for x in high],
+                round(float(values[0]), 5), round(float(values[1]), 5), UNITS[name], SAYS[name],
+            )
+    return axes
+
+
+def _latent_shifts(vae: Vae, table: NoteTable) -> dict[tuple[str, int], np.ndarray]:
+    """Mean shift of the latent when notes are turned by -1 and +1."""
+    rows = np.unique(np.linspace(0, len(table.note) - 1, 48).round().astype(int))
+    whole = Batches(table, 0, 2).plain(rows)
+    unturned = _encode(vae, whole)
+    shifts = {}
+    for column, name in enumerate(TURNS):
+        for side in (-1, 1):
+            amounts = np.zeros((len(rows), len(TURNS)), np.float32)
+            amounts[:, column] = side
+            shifts[name, side] = _encode(vae, turn(whole, amounts, table.grid, table.sustains)) - unturned
+    return shifts
+
+
+def _encode(vae: Vae, batch) -> np.ndarray:
+    arrays = (batch.partials_db, batch.noise_db, batch.note, batch.velocity)
+    mean, _ = vae.encode(*(torch.from_numpy(np.ascontiguousarray(a, np.float32)) for a in arrays))
+    return mean.numpy().mean(axis=0)
+
+
+def _notes(note: np.ndarray, outputs):
+    partials, ratios, _, noise = (value.numpy().astype(np.float64) for value in outputs)
+    for i, value in enumerate(note):
+        yield value, partials[i], ratios[i], noise[i]
+
+
+def describe(
+    partials: np.ndarray, ratios: np.ndarray, noise: np.ndarray, grid: SpectrumGrid, note: float
+) -> dict[str, float]:
+    """Brightness, noisiness, attack and decay of a decoded note, in `UNITS`."""
+    times = grid.frame_seconds
+    early = (np.gradient(times) * (times < 1.0))[:, None]
+    partial_power, noise_power = (0.5 * partials**2 * early).sum(0), (noise**2 * early).sum(0)
+    total = partial_power.sum() + noise_power.sum() + 1e-20
+    hz = float(note_to_hz(note)) * ratios
+    centroid = ((partial_power * hz).sum() + (noise_power * grid.band_centres_hz).sum()) / total
+    level = 10.0 * np.log10(0.5 * (partials**2).sum(1) + (noise**2).sum(1) + 1e-12)
+    top = int(np.argmax(level[times < 2.0]))
+    risen = int(np.argmax(level >= level[top] - 3.0))
+    attack = float(np.interp(level[top] - 3.0, level[[risen - 1, risen]], times[[risen - 1, risen]])) if risen else 0.0
+    start = max(top, int(np.searchsorted(times, 0.2)))
+    audible = times[start:][level[start:] > level[top] - 60.0]
+    stop = int(np.searchsorted(times, audible[-1])) if len(audible) else start
+    slope = np.polyfit(times[start : stop + 1], level[start : stop + 1], 1)[0] if stop - start >= 3 else -200.0
+    ratio_db = 10.0 * np.log10((noise_power.sum() + 1e-20) / (partial_power.sum() + 1e-20))
+    return {"brightness": float(centroid), "noisiness": float(ratio_db), "attack": attack, "decay": float(slope)}
+
+
+def sustain_region(table: NoteTable) -> Sustain | None:
+    """Where a held note may wander: after the attack has settled, while most recordings last. None if it decays."""
+    if not table.sustains:
+        return None
+    times = table.grid.frame_seconds
+    power = (10.0 ** (table.partials_db / 10.0)).sum(1) + (10.0 ** (table.noise_db / 10.0)).sum(1)
+    level = np.median(10.0 * np.log10(power), axis=0)
+    lasting = int(np.sort(table.n_valid)[len(table.n_valid) // 5]) - 1
+    end = float(times[max(1, lasting)])
+    settled = np.median(level[(times > 0.4 * end) & (times <= 0.9 * end)])
+    start = float(times[int(np.argmax(level >= settled - 1.5))])
+    start = min(max(start, 0.25), 0.4 * end)
+    if end - start < MIN_LOOP_SECONDS:
+        start = max(0.0, end - MIN_LOOP_SECONDS)
+    return Sustain(round(start, 4), round(end, 4)) if end > start else None
