@@ -153,7 +153,8 @@ def _echoes(loop_seconds: float, feedback: float) -> float:
 def _filter_tail(values: Mapping[str, Any]) -> float:
     """Ringing of a resonance: its amplitude falls as exp(-pi·f·t / q), and gain sharpens or shifts it."""
     bend = 10.0 ** (abs(values.get("gain_db", 0.0)) / 40.0)
-    return 14.0 * max(values.get("q", 0.5), 0.5) * bend**1.5 / (math.pi * values["cutoff_frequency_hz"])
+    ringing = 14.0 * max(values.get("q", 0.5), 0.5) * bend**1.5 / (math.pi * values["cutoff_frequency_hz"])
+    return 0.02 + ringing  # the constant is for cutoffs near half the sample rate, where the bilinear transform rings
 
 
 def _ladder_tail(values: Mapping[str, Any]) -> float:
@@ -271,7 +272,7 @@ _TABLE = (
            _filter_tail, "exact", _CUTOFF),
     Effect(
         "mp3", "the artefacts of MP3 coding",
-        (Knob("vbr_quality", 0.0, 10.0, 2.0, "", 1.0, "0 is the best, 10 the worst"),),
+        (Knob("vbr_quality", 0.0, 9.5, 2.0, "", 1.0, "0 is the best, 9.5 the worst"),),
         lambda values: 0.3, "grid",
     ),
     Effect(

@@ -108,7 +108,7 @@ class InstrumentModel:
             try:
                 batches.append(self._session.run(names, feed))
             except Exception as error:  # onnxruntime's errors share no base class of their own
-                raise ModelError(f"{self.path}: its graph cannot be run ({one_line(error, 120)})") from error
+                raise ModelError(f"{self.path}: its graph cannot be run ({_reason(error)})") from error
         if len(batches) == 1:
             return dict(zip(names, batches[0], strict=True))
         return {name: np.concatenate([batch[i] for batch in batches]) for i, name in enumerate(names)}
@@ -162,4 +162,10 @@ def _open_session(data: bytes, path: Path):
     try:
         return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors share no base class of their own
-        raise ModelError(f"{path}: cannot be opened by onnxruntime ({one_line(error, 120)})") from error
+        raise ModelError(f"{path}: cannot be opened by onnxruntime ({_reason(error)})") from error
+
+
+def _reason(error: Exception) -> str:
+    """The part of one of onnxruntime's messages that says something."""
+    text = str(error)
+    return one_line(text.rpartition("Status Message: ")[2] or text.rpartition(" : ")[2], 120)

@@ -23,6 +23,7 @@ GATE_VERSION = "1"  # raise it with every change of the gate that could turn a y
 TRIAL_SECONDS = 10  # of the trial itself, counted by the child after its imports
 CHILD_SECONDS = 40.0  # the child altogether: the last line of defence, and the only one without POSIX signals
 ENDED_BY_ALARM = (-14, -24)  # SIGALRM, SIGXCPU
+READY = b"ready"  # the child's first line, once its libraries are loaded
 
 
 def approve(path: Path, data: bytes, pair: bytes | None) -> None:
@@ -62,41 +63,47 @@ def _cache_folder() -> Path:
     """Where approvals lie: the user's cache folder of this platform."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     if not os.path.isabs(base):
-        base = {"win32": os.environ.get("LOCALAPPDATA", ""), "darwin": "~/Library/Caches"}.get(sys.platform) or "~/.cache"
+        usual = {"win32": os.environ.get("LOCALAPPDATA", ""), "darwin": "~/Library/Caches"}
+        base = usual.get(sys.platform) or "~/.cache"
     return Path(os.path.expanduser(base)) / "neuralsynth" / "approved"
 
 
 def _judge(data: bytes, pair: bytes | None) -> str | None:
     """Run the child on the bytes; returns its complaint, or None for an approval."""
     head = json.dumps({"model": len(data), "pair": None if pair is None else len(pair)}).encode() + b"\n"
-    # -P keeps the current folder off the child's search path; it finds what this process finds, in the same order.
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry and os.path.isabs(entry)),
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-    }
     try:
         child = subprocess.run(
+            # -P keeps the current folder off the child's search path
             [sys.executable, "-P", "-m", "neuralsynth.model_trial", str(TRIAL_SECONDS)],
             input=head + data + (pair or b""),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            capture_output=True,
             timeout=CHILD_SECONDS,
-            env=environment,
+            env=_child_environment(),
             check=False,
         )
     except subprocess.TimeoutExpired:
         return f"its trial did not end within {CHILD_SECONDS:.0f} s"
     except OSError as error:
         raise EnvironmentProblem(f"no process can be started to try an instrument file ({error})") from error
-    return _verdict(child.returncode, child.stdout)
+    lines = child.stdout.splitlines()
+    if lines[:1] != [READY]:
+        reason = (child.stderr.decode(errors="replace").splitlines() or [f"exit status {child.returncode}"])[-1]
+        raise EnvironmentProblem(one_line(f"the process that tries instrument files does not start ({reason})"))
+    return _verdict(child.returncode, lines[1:])
 
 
-def _verdict(code: int, output: bytes) -> str | None:
+def _child_environment() -> dict[str, str]:
+    """The child finds what this process finds, in the same order, and starts no more threads than it needs."""
+    home = str(Path(__file__).resolve().parents[1])
+    paths = [home, *(entry for entry in sys.path if os.path.isabs(entry) and entry != home)]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+
+def _verdict(code: int, lines: list[bytes]) -> str | None:
     if code in ENDED_BY_ALARM:
         return f"its trial did not end within {TRIAL_SECONDS} s"
     try:
-        complaint = json.loads(output.splitlines()[-1])["complaint"]
+        complaint = json.loads(lines[-1])["complaint"]
     except (ValueError, KeyError, TypeError, IndexError):
         return f"its trial crashed or ran out of memory (exit status {code})"
     if code != 0 or not (complaint is None or isinstance(complaint, str)):

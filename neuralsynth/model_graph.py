@@ -25,7 +25,7 @@ OPERATORS = frozenset(
     ReduceSum ReduceMean ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2 ReduceSumSquare ReduceLogSum ReduceLogSumExp
     Softmax LogSoftmax BatchNormalization InstanceNormalization LayerNormalization GroupNormalization LpNormalization
     Resize Upsample AveragePool GlobalAveragePool MaxPool GlobalMaxPool
-    """.split()
+    """.split()  # noqa: SIM905  a table is easier to read than ninety quoted words
 )
 #: Inputs (by position) that decide the shape of what an operator gives.
 SHAPE_INPUTS = {
@@ -34,6 +34,7 @@ SHAPE_INPUTS = {
     **{name: (1,) for name in OPERATORS if name.startswith("Reduce")},
 }  # fmt: skip
 DEFAULT_DOMAINS = ("", "ai.onnx")
+TENSOR_TYPES = ("FLOAT", "FLOAT16", "DOUBLE", "INT64", "INT32", "INT8", "UINT8", "BOOL")
 MAX_NODES = 20_000
 MAX_ELEMENTS = 32 << 20  # of all constants together
 MAX_RANK = 8
@@ -129,7 +130,7 @@ class _Check:
             if not tensor.HasField("shape") or len(dims) != ranks[value.name]:
                 raise self.refuse(f"its {value.name} has {len(dims)} dimensions; use {ranks[value.name]}")
             if dims[0].HasField("dim_value"):
-                raise self.refuse(f"its {value.name} has a fixed batch of {dims[0].dim_value}; the first size must be free")
+                raise self.refuse(f"its {value.name} has a fixed batch of {dims[0].dim_value}; it must be free")
             for dim, wanted in zip(list(dims)[1:], sizes.get(value.name, []), strict=False):
                 if dim.HasField("dim_value") and dim.dim_value != wanted:
                     raise self.refuse(f"its {value.name} has a size of {dim.dim_value} where its spec says {wanted}")
@@ -145,9 +146,7 @@ class _Check:
 
         if tensor.data_location == self.tensor_type.EXTERNAL or tensor.external_data:
             raise self.refuse(f"its {called} lies in another file; everything must be inside")
-        kinds = self.tensor_type
-        allowed = (kinds.FLOAT, kinds.FLOAT16, kinds.DOUBLE, kinds.INT64, kinds.INT32, kinds.INT8, kinds.UINT8, kinds.BOOL)
-        if tensor.data_type not in allowed:
+        if tensor.data_type not in [self.tensor_type.DataType.Value(name) for name in TENSOR_TYPES]:
             raise self.refuse(f"its {called} has type {tensor.data_type}, which is not allowed")
         if len(tensor.dims) > MAX_RANK or any(size < 0 for size in tensor.dims):
             raise self.refuse(f"its {called} has the shape {list(tensor.dims)[:10]}")
@@ -185,9 +184,10 @@ class _Check:
     def check_attribute(self, attribute, op_type: str) -> None:
         kinds, called = self.attribute, f"attribute {attribute.name!r} of {op_type}"
         plain = (kinds.FLOAT, kinds.INT, kinds.STRING, kinds.FLOATS, kinds.INTS, kinds.STRINGS)
-        has_graph = attribute.HasField("g") or attribute.graphs
+        graphs = attribute.HasField("g") or attribute.graphs
         others = attribute.HasField("sparse_tensor") or attribute.sparse_tensors or attribute.type_protos
-        if has_graph or others or attribute.ref_attr_name or attribute.type not in (*plain, kinds.TENSOR, kinds.TENSORS):
+        known = attribute.type in (*plain, kinds.TENSOR, kinds.TENSORS) and not attribute.ref_attr_name
+        if graphs or others or not known:
             raise self.refuse(f"its {called} is a subgraph or of another kind that is not allowed")
         if not all(math.isfinite(number) for number in (attribute.f, *attribute.floats)):
             raise self.refuse(f"its {called} is not finite")

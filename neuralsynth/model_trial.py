@@ -1,7 +1,7 @@
 """The child process that judges an instrument file: `python -m neuralsynth.model_trial SECONDS < head, model, pair`.
 
-It takes its limits first, then checks the graph without running it, then runs it at the edges of what a player can ask for,
-and replays the golden pair. Its one line of output is JSON: `{"complaint": null}` or a sentence.
+It takes its limits first, then checks the graph without running it, then runs it at the edges of what a player can
+ask for, and replays the golden pair. It prints "ready", then one line of JSON: `{"complaint": null}` or a sentence.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from neuralsynth.model import (
     import_onnxruntime,
     latent_reach,
 )
+from neuralsynth.model_gate import READY
 from neuralsynth.model_graph import check_graph
 from neuralsynth.spec import InstrumentSpec
 
@@ -42,6 +43,7 @@ def main() -> None:
     import onnx  # noqa: F401  both libraries are loaded before the limits count
 
     import_onnxruntime()
+    print(READY.decode(), flush=True)
     verdict: str | None
     try:
         head = json.loads(sys.stdin.buffer.readline())
@@ -54,7 +56,7 @@ def main() -> None:
         verdict = str(error).removeprefix(f"{HERE}: ")
     except MemoryError:
         verdict = f"needs more than {MEMORY_BYTES >> 20} MB"
-    except Exception as error:  # whatever a library says of hostile bytes is a refusal, not our crash
+    except Exception as error:  # noqa: BLE001  whatever a library says of hostile bytes is a refusal, not our crash
         verdict = f"cannot be understood ({type(error).__name__}: {one_line(error, 120)})"
     print(json.dumps({"complaint": verdict}), flush=True)
 

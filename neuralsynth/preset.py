@@ -23,6 +23,7 @@ from neuralsynth.storage import whole_file
 
 FORMAT_VERSION = 1
 MAX_PRESET_BYTES = 256 << 10
+MAX_DOTS = 100  # on one line
 MAX_AXES = 64
 MAX_TAGS = 32
 
@@ -126,14 +127,25 @@ def load_preset(path: Path | str) -> Preset:
     if len(data) > MAX_PRESET_BYTES:
         raise PresetError(f"{path}: is larger than {MAX_PRESET_BYTES >> 10} kB, the most a preset may have")
     try:
-        document = tomllib.loads(data.decode("utf-8"))
+        text = data.decode("utf-8")
+        _refuse_long_keys(text, path)
+        document = tomllib.loads(text)
     except UnicodeDecodeError as error:
         raise PresetError(f"{path}: is no UTF-8 text (byte {error.start}); save it as UTF-8") from error
+    except PresetError:
+        raise
     except RecursionError as error:
         raise PresetError(f"{path}: is nested too deeply") from error
     except ValueError as error:  # TOMLDecodeError, and Python's own for a number of thousands of digits
         raise PresetError(f"{path}: is no TOML: {error}") from error
     return _from_document(document, path)
+
+
+def _refuse_long_keys(text: str, path: Path) -> None:
+    """Refuse a line such as `a.a.a.a… = 1`: tomllib's time grows with the square of the dots (minutes for 100 kB)."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.count(".") > MAX_DOTS and not line.lstrip().startswith("#"):
+            raise PresetError(f"{path}: line {number} has more than {MAX_DOTS} dots; no preset needs such a key")
 
 
 def bare_preset(model_path: Path | str, name: str | None = None) -> Preset:
@@ -207,7 +219,7 @@ def find_preset(name_or_path: Path | str) -> Path:
         if path.suffix.lower() in (".toml", ".onnx") and path.is_file():
             return path
     except (OSError, ValueError) as error:
-        raise PresetError(f"{shown(text)}: cannot be a path ({error})") from error
+        raise PresetError(f"{shown(text)}: cannot be a path ({getattr(error, 'strerror', None) or error})") from error
     shipped = {path.stem: path for path in shipped_presets()}
     if text.lower() in shipped:
         return shipped[text.lower()]

@@ -139,9 +139,7 @@ def tiny_model(spec: InstrumentSpec | None, sustaining: bool | None = None) -> o
         ("Unsqueeze", ["level", "axis_2"], "level_cube"),
         ("Mul", ["level_cube", "noise_shape"], "noise"),
     ]
-    nodes = [
-        helper.make_node(op, ins, [out], **({"axis": 1} if op == "Gather" else {})) for op, ins, out in steps
-    ]
+    nodes = [helper.make_node(op, ins, [out], **({"axis": 1} if op == "Gather" else {})) for op, ins, out in steps]
     return model_of(nodes, constants, spec)
 
 

@@ -194,4 +194,4 @@ def test_onset_and_end_are_found_within_milliseconds():
 def test_a_fade_out_is_cut_off():
     sound = synthetic_note(220.0, np.array([0.3]), seconds=2.0, lead_seconds=0.0)
     sound[-round(0.1 * RATE) :] *= np.linspace(1, 0, round(0.1 * RATE))
-    assert 1.7 < find_end_seconds(sound, RATE) <= 1.9
+    assert 1.7 < find_end_seconds(sound, RATE) <= 1.92  # at most 2 dB into the fade

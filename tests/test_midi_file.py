@@ -76,7 +76,9 @@ written_messages = st.one_of(
     st.just(b"\xf0\x7e\x7f\x09\x01\xf7"),
     st.just(name_message("strings")),
 )
-written_tracks = st.lists(st.lists(st.tuples(st.integers(0, 20_000), written_messages), max_size=30), min_size=1, max_size=4)
+written_tracks = st.lists(
+    st.lists(st.tuples(st.integers(0, 20_000), written_messages), max_size=30), min_size=1, max_size=4
+)
 
 
 @PER_EXAMPLE_FOLDER
@@ -132,7 +134,10 @@ def test_sysex_in_packets_is_joined_and_escapes_are_skipped(tmp_path):
 
 def test_rmid_wrapper_is_opened(tmp_path):
     inside = header() + chunk(NOTE + END)
-    song = read(tmp_path, b"RIFF" + (len(inside) + 12).to_bytes(4, "little") + b"RMIDdata" + len(inside).to_bytes(4, "little") + inside)
+    song = read(
+        tmp_path,
+        b"RIFF" + (len(inside) + 12).to_bytes(4, "little") + b"RMIDdata" + len(inside).to_bytes(4, "little") + inside,
+    )
     assert played(song) == NOTE_PLAYED
     assert song.warnings == ()
 
@@ -322,7 +327,10 @@ def check_any(tmp_path, data: bytes) -> None:
 
 
 @PER_EXAMPLE_FOLDER
-@given(st.binary(max_size=400), st.sampled_from([b"", header(), header() + b"MTrk\0\0\1\0", header() + b"MTrk\0\0\1\0" + NOTE]))
+@given(
+    st.binary(max_size=400),
+    st.sampled_from([b"", header(), header() + b"MTrk\0\0\1\0", header() + b"MTrk\0\0\1\0" + NOTE]),
+)
 def test_random_bytes_never_raise_another_error(tmp_path, data, start):
     check_any(tmp_path, start + data)
 
@@ -336,7 +344,9 @@ VALID = header(3, division=480) + b"".join(
 )
 mutations = st.lists(
     st.tuples(
-        st.sampled_from(["set", "insert", "delete", "repeat"]), st.integers(0, len(VALID) - 1), st.binary(min_size=1, max_size=4)
+        st.sampled_from(["set", "insert", "delete", "repeat"]),
+        st.integers(0, len(VALID) - 1),
+        st.binary(min_size=1, max_size=4),
     ),
     min_size=1,
     max_size=6,
@@ -408,7 +418,9 @@ def test_dense_files_cost_a_second_per_megabyte_at_most(tmp_path, case):
     assert check.n_notes >= 1
 
 
-@pytest.mark.parametrize("case", ["note-ons in running status", "channel pressures", "unsorted over tracks", "tempo changes", "tiny sysex"])
+@pytest.mark.parametrize(
+    "case", ["note-ons in running status", "channel pressures", "unsorted over tracks", "tempo changes", "tiny sysex"]
+)
 def test_dense_files_need_at_most_40_times_their_size(tmp_path, case):
     data = dense_file(case, share=0.1)
     path = tmp_path / "song.mid"
@@ -442,7 +454,16 @@ def test_a_million_simultaneous_notes_are_read(tmp_path):
 
 def test_a_wrong_message_is_refused_and_nothing_is_written(tmp_path):
     path = tmp_path / "song.mid"
-    for message in (b"", b"\x90\x3c", b"\x90\x3c\x80", b"\x3c\x40", b"\xf0\x01", b"\xf0\x81\xf7", b"\xf8", b"\xc0\x01\x02"):
+    for message in (
+        b"",
+        b"\x90\x3c",
+        b"\x90\x3c\x80",
+        b"\x3c\x40",
+        b"\xf0\x01",
+        b"\xf0\x81\xf7",
+        b"\xf8",
+        b"\xc0\x01\x02",
+    ):
         with pytest.raises(UsageError, match="no whole MIDI message"):
             write_midi_file(path, [[(0, message)]])
     for tick in (-1, 1 << 28):

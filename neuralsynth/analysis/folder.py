@@ -271,6 +271,8 @@ def _contradicts(listening: Listening, note: int) -> bool:
     away = abs(float(hz_to_note(estimate.pitch_hz)) - note)
     if estimate.confidence < SURE or away < TOLERANCE:
         return False
+    if any(abs(away - 12.0 * np.log2(n)) < TOLERANCE and estimate.pitch_hz > note_to_hz(note) for n in listening.undertones):
+        return False
     related = bool(np.any(np.abs(away - _OVERTONE_SEMITONES) < TOLERANCE))
     share = _OVERTONE_SHARE if related else _OTHER_SHARE
     named, measured = listening.evidence_for(float(note_to_hz(note)), 0.4), listening.evidence_for(estimate.pitch_hz, 0.4)

@@ -11,7 +11,18 @@ LOG_MEAN_BIAS = 0.5772156649015329
 
 
 def noise_log_density(spectra: Spectra, ratios: np.ndarray) -> np.ndarray:
-    """Natural log of the noise's mean squared bin value, partials bridged over, `[N, F]`."""
+    """Natural log of the noise's mean squared bin value, partials bridged over, `[N, F]`.
+
+    Only whole bins are looked at (a Hann window is zero there for a steady partial); padded ones lie between them.
+    """
+    whole = Spectra(spectra.times, spectra.values[:, :: spectra.padding], spectra.n_cycles, 1)
+    log_density = _whole_bins(whole, ratios)
+    if spectra.padding == 1:
+        return log_density
+    return np.repeat(log_density, spectra.padding, axis=1)[:, : spectra.values.shape[1]]
+
+
+def _whole_bins(spectra: Spectra, ratios: np.ndarray) -> np.ndarray:
     power = np.abs(spectra.values) ** 2
     log_power = np.log(np.maximum(power, 1e-20)) + LOG_MEAN_BIAS
     free = free_bins(spectra, ratios)
@@ -27,13 +38,13 @@ def noise_log_density(spectra: Spectra, ratios: np.ndarray) -> np.ndarray:
 
 
 def free_bins(spectra: Spectra, ratios: np.ndarray) -> np.ndarray:
-    """Bins outside the main lobe of every partial, or in the middle between two, `[F]`."""
+    """Bins outside the main lobe of every partial and of 0 Hz, `[F]`."""
     bins = np.arange(spectra.values.shape[1]) / spectra.padding
     lobes = ratios * spectra.n_cycles
     right = np.clip(np.searchsorted(lobes, bins), 0, len(lobes) - 1)
     left = np.clip(right - 1, 0, None)
     gap = np.minimum(np.abs(bins - lobes[right]), np.abs(bins - lobes[left]))
-    gap = np.minimum(gap, bins + 1.0)
+    gap = np.minimum(gap, bins)  # an offset is no noise either
     return gap >= 2.0 - 1e-6
 
 

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from neuralsynth.analysis.clock import PitchClock, WarpedAudio, spectra_of, warp
-from neuralsynth.analysis.fundamental import find_pitch, follow
+from neuralsynth.analysis.clock import PitchClock, spectra_of, warp
+from neuralsynth.analysis.fundamental import constant_clock, find_pitch, follow
 from neuralsynth.analysis.noise import LOG_MEAN_BIAS, band_matrix, bin_to_density, noise_log_density
 from neuralsynth.analysis.partials import partial_powers
 from neuralsynth.analysis.signal import ENVELOPE_STEP_SECONDS, envelope, find_end_seconds, find_onset_seconds
+from neuralsynth.analysis.stiffness import fit_stiffness
 from neuralsynth.errors import RecordingError
 from neuralsynth.spectrum import NoteSpectrum, SpectrumGrid, stretched_ratios
 from neuralsynth.units import note_to_hz
@@ -44,7 +45,7 @@ def analyse_note(audio_mono: np.ndarray, sample_rate: int, note: float, grid: Sp
         RecordingError: silent, too short, or nothing of this pitch in it.
     """
     audio = np.asarray(audio_mono, dtype=np.float64)
-    audio = audio - np.mean(audio)  # an offset is no sound, and would hide the onset
+    audio = audio - np.mean(audio) if len(audio) else audio  # an offset is no sound, and would hide the onset
     if len(audio) < MIN_SECONDS * sample_rate:
         raise RecordingError(f"lasts {len(audio) / sample_rate:.3f} s; a note needs at least {MIN_SECONDS} s")
     if np.max(np.abs(audio)) < SILENT_BELOW:
@@ -55,19 +56,12 @@ def analyse_note(audio_mono: np.ndarray, sample_rate: int, note: float, grid: Sp
     note_audio = audio[round(onset * sample_rate) :]
     length = end - onset
     rate = float(sample_rate)
-    loud = _loud_part(note_audio, rate, length)
-    pitch = find_pitch(loud, rate, float(note_to_hz(note)))
-    clock, pitch_hz = _follow_pitch(note_audio, rate, length, pitch.pitch_hz, pitch.inharmonicity)
+    clock, inharmonicity = _follow_pitch(note_audio, rate, length, float(note_to_hz(note)))
+    pitch_hz = _median_pitch(note_audio, rate, clock)
     sustains, usable = _sustain(note_audio, rate, length)
     n_valid = max(1, int(np.searchsorted(grid.frame_seconds, usable, side="right")))
-    spectrum = _measure(note_audio, rate, clock, pitch_hz, pitch.inharmonicity, grid, n_valid)
-    return NoteAnalysis(spectrum, pitch_hz, pitch.inharmonicity, n_valid, onset, sustains)
-
-
-def _loud_part(audio: np.ndarray, rate: float, length: float) -> np.ndarray:
-    start = min(0.05, 0.2 * length)
-    stop = min(start + 0.5, length)
-    return audio[round(start * rate) : max(round(stop * rate), round(start * rate) + 256)]
+    spectrum = _measure(note_audio, rate, clock, pitch_hz, inharmonicity, grid, n_valid)
+    return NoteAnalysis(spectrum, pitch_hz, inharmonicity, n_valid, onset, sustains)
 
 
 def _sustain(audio: np.ndarray, rate: float, length: float) -> tuple[bool, float]:
@@ -88,16 +82,24 @@ def _sustain(audio: np.ndarray, rate: float, length: float) -> tuple[bool, float
     return True, max(0.02, last * ENVELOPE_STEP_SECONDS - 0.02)
 
 
-def _follow_pitch(audio, rate, length, pitch_hz, inharmonicity):
-    seconds = np.arange(0.0, length + 0.004, 0.004)
-    clock = PitchClock(seconds, np.full(len(seconds), pitch_hz))
-    n = int(np.clip(0.45 * rate / pitch_hz, 1, 40))
-    ratios = stretched_ratios(n, inharmonicity)
-    for smooth, range_cycles in ((0.02, 0.02 * pitch_hz * 0.004), (0.01, 0.006 * pitch_hz * 0.004)):
-        times, cents, power = follow(audio, rate, clock, ratios, 0.004, range_cycles, smooth)
-        clock = PitchClock(seconds, clock.pitch_hz * 2 ** (np.interp(seconds, times, cents) / 1200))
-    loud = np.interp(seconds, times, power) > 0.01 * power.max()
-    return clock, float(np.median(clock.pitch_hz[loud]))
+def _follow_pitch(audio: np.ndarray, rate: float, length: float, nominal_hz: float) -> tuple[PitchClock, float]:
+    """The note's pitch clock and stiffness."""
+    start = min(0.05, 0.2 * length)
+    stop = max(min(start + 0.5, length), start + 0.02)
+    guess = find_pitch(audio[round(start * rate) : round(stop * rate)], rate, nominal_hz)
+    clock = follow(audio, rate, constant_clock(guess.pitch_hz, length), guess.inharmonicity)
+    string = fit_stiffness(audio, rate, clock, guess.inharmonicity, start, stop)
+    if guess.inharmonicity != 0.0:
+        clock = PitchClock(clock.seconds, clock.pitch_hz * 2.0 ** (string.shift_cents / 1200.0))
+        clock = follow(audio, rate, clock, string.inharmonicity)
+    return clock, string.inharmonicity
+
+
+def _median_pitch(audio: np.ndarray, rate: float, clock: PitchClock) -> float:
+    """Median fundamental over the part within 20 dB of the peak."""
+    level = envelope(audio, int(rate), 0.02)
+    at = np.minimum((clock.seconds / ENVELOPE_STEP_SECONDS).astype(int), len(level) - 1)
+    return float(np.median(clock.pitch_hz[level[at] >= 0.1 * level.max()]))
 
 
 def _centres(grid: SpectrumGrid, n_valid: int, step: float = 0.004) -> tuple[np.ndarray, np.ndarray]:

@@ -49,6 +49,7 @@ class Listening:
     estimate: PitchEstimate
     candidates_hz: np.ndarray  # [K], increasing
     evidence: np.ndarray  # [K], about 0.2 (barely) to 0.9 (clearly) at the true pitch
+    undertones: frozenset[int] = frozenset()  # those of 2, 3, 4 for which pitch / n has partials of its own
 
     def evidence_for(self, pitch_hz: float, semitones: float = 0.6) -> float:
         """Most evidence within `semitones` of `pitch_hz`; 0 outside the range of candidates."""
@@ -92,7 +93,8 @@ def listen(audio_mono: np.ndarray, sample_rate: int) -> Listening:
     else:
         pitch_hz = _median_pitch(candidates[best], frames) if confidence >= _SURE else None
         pitch_hz = pitch_hz or _peak_pitch(best, series)
-    return Listening(PitchEstimate(pitch_hz, confidence), candidates, evidence)
+    undertones = frozenset(n for n in (2, 3, 4) if _has_undertone(audio, sample_rate, pitch_hz, n))
+    return Listening(PitchEstimate(pitch_hz, confidence), candidates, evidence, undertones)
 
 
 def loud_part(audio: np.ndarray, sample_rate: int) -> np.ndarray:
@@ -199,6 +201,25 @@ def _partial_evidence(audio: np.ndarray, sample_rate: int) -> np.ndarray:
     edges = np.clip(edges.astype(int), 0, len(magnitude) - 2)
     found = np.array([magnitude[low : high + 1].max() for low, high in edges])
     return found / max(float(found.max()), 1e-12)
+
+
+def _has_undertone(audio: np.ndarray, sample_rate: int, pitch_hz: float, divisor: int) -> bool:
+    """Whether partials stand between those of `pitch_hz`, at other multiples of `pitch_hz / divisor`.
+
+    If so, the lower pitch may be the true one, say of an organ whose octave stop is the loudest. Their median must
+    be at most 28 dB under the strongest partial and 20 dB above the noise: more than any right estimate showed.
+    """
+    magnitude, bin_hz = _magnitudes(audio, sample_rate)
+    step = pitch_hz / divisor / bin_hz
+    levels, prominences = [], []
+    for multiple in range(1, 3 * divisor):
+        centre = multiple * step
+        first, last = int(centre - step / 2), int(centre + step / 2) + 2
+        if multiple % divisor and last < len(magnitude):
+            peak = magnitude[int(0.9855 * centre) : int(1.0145 * centre) + 2].max()
+            levels.append(peak / magnitude.max())
+            prominences.append(peak / max(float(np.median(magnitude[first:last])), 1e-12))
+    return bool(levels) and bool(np.median(levels) > 0.04 and np.median(prominences) > 10.0)
 
 
 def _partial_hz(audio: np.ndarray, sample_rate: int, near_hz: float) -> float:

@@ -13,6 +13,7 @@ END_BELOW_PEAK_DB = 75.0
 FADE_SECONDS = 0.15
 #: A fall of this much within `FADE_SECONDS` of the end, more than the note fell before, is somebody's fade-out.
 FADE_DB = 9.0
+FADE_BEGUN_DB = 1.5
 
 
 def to_mono(audio: np.ndarray) -> np.ndarray:
@@ -58,5 +59,6 @@ def find_end_seconds(audio: np.ndarray, sample_rate: int) -> float:
     fade = level_db[last - width] - level_db[last]
     before = level_db[last - 2 * width] - level_db[last - width]
     if fade > FADE_DB + max(before, 0.0):
-        last -= width
+        kept = level_db[last - width : last + 1] > level_db[last - width] - FADE_BEGUN_DB
+        last += int(np.nonzero(kept)[0][-1]) - width
     return last * ENVELOPE_STEP_SECONDS

@@ -112,8 +112,8 @@ def _song(reader: TrackReader) -> Song:
 def _sorted_columns(reader: TrackReader) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Ticks, messages and track numbers in time order; equal ticks stay track by track."""
     ticks, packed = np.asarray(reader.ticks, np.uint64), np.asarray(reader.packed, np.uint32)
-    rows = np.diff(np.asarray([*reader.first_row, len(ticks)], np.int64))
-    track = np.repeat(np.arange(len(rows), dtype=np.uint16), rows)
+    bounds = np.asarray([*reader.first_row, len(ticks)], np.int64)
+    track = np.repeat(np.arange(len(bounds) - 1, dtype=np.uint16), bounds[1:] - bounds[:-1])
     if np.any(ticks[1:] < ticks[:-1]):
         order = np.argsort(ticks, kind="stable")
         ticks, packed, track = ticks[order], packed[order], track[order]

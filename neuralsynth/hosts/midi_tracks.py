@@ -50,7 +50,9 @@ class Repairs:
     def lines(self) -> tuple[str, ...]:
         """The warnings, each on one line."""
         return tuple(
-            one_line(("" if track is None else f"track {track + 1}: ") + what + detail + (f" ({n} times)" if n > 1 else ""))
+            one_line(
+                ("" if track is None else f"track {track + 1}: ") + what + detail + (f" ({n} times)" if n > 1 else "")
+            )
             for what, (n, track, detail) in self._found.items()
         )
 
@@ -111,7 +113,8 @@ class TrackReader:
         if start > 0 and not data.startswith(b"RIFF"):
             self.repairs.note("bytes before its header were skipped")
         length, self.format, self.n_promised, division = (
-            int.from_bytes(data[start + low : start + high], "big") for low, high in ((4, 8), (8, 10), (10, 12), (12, 14))
+            int.from_bytes(data[start + low : start + high], "big")
+            for low, high in ((4, 8), (8, 10), (10, 12), (12, 14))
         )
         if self.format > 2:
             self.repairs.note(f"its type {self.format} is unknown; read as type 1")
@@ -128,7 +131,9 @@ class TrackReader:
         if division & 0x8000:
             frames, per_frame = SMPTE_FRAMES_PER_SECOND.get(256 - (division >> 8)), division & 0xFF
             if frames is None or per_frame == 0:
-                raise Unusable(f"its SMPTE division {division:#06x} is unknown; use 24, 25, 29 or 30 frames, 1 to 255 ticks")
+                raise Unusable(
+                    f"its SMPTE division {division:#06x} is unknown; use 24, 25, 29 or 30 frames, 1 to 255 ticks"
+                )
             self.seconds_per_tick, self.in_quarters = 1.0 / (frames * per_frame), False
         elif division == 0:
             raise Unusable("its division is 0; use 1 to 32767 ticks per quarter note")
@@ -277,7 +282,9 @@ class TrackReader:
     def _add_tempo(self, value: bytes, tick: int) -> None:
         tempo = int.from_bytes(value[:3], "big") if len(value) >= 3 else 0
         if len(value) != 3:
-            self.repairs.note(f"a tempo of {min(len(value), 4)}{' or more' * (len(value) > 3)} bytes instead of 3", self._track)
+            self.repairs.note(
+                f"a tempo of {min(len(value), 4)}{' or more' * (len(value) > 3)} bytes instead of 3", self._track
+            )
         elif tempo == 0:
             self.repairs.note("a tempo of 0 was ignored", self._track)
         if tempo:
@@ -294,23 +301,22 @@ class TrackReader:
             self._open_sysex = (tick, bytearray(b"\xf0"))
         if self._open_sysex is None:
             return
-        message = self._open_sysex[1]
+        began, message = self._open_sysex
         if len(message) + end - start > MAX_SYSEX_BYTES:
             self.repairs.note("a system exclusive message over 1 MB was left out", self._track)
             self._open_sysex = None
             return
         message += self.data[start:end]
         if message.endswith(b"\xf7"):
-            self._keep_sysex()
+            self._keep_sysex(began, message)
 
     def _close_sysex(self) -> None:
         if self._open_sysex is not None:
             self.repairs.note("a system exclusive message without its end was closed", self._track)
-            self._open_sysex[1].append(0xF7)
-            self._keep_sysex()
+            self._keep_sysex(*self._open_sysex, b"\xf7")
 
-    def _keep_sysex(self) -> None:
-        self.sysex.append((self._open_sysex[0], bytes(self._open_sysex[1])))
+    def _keep_sysex(self, tick: int, message: bytearray, end: bytes = b"") -> None:
+        self.sysex.append((tick, bytes(message) + end))
         self._open_sysex = None
 
 
