@@ -10,6 +10,9 @@ from pathlib import Path
 from neuralsynth.errors import PresetError
 from neuralsynth.knobs import Knob
 
+#: A list of choices in a message ends here; the longest of our own, the effects, fits.
+MAX_LISTED = 30
+
 
 def shown(value: object) -> str:
     """`value` for an error message, cut short when long."""
@@ -24,7 +27,9 @@ def one_of(given: object, options: Iterable[object]) -> str:
     """List `options` for an error message, those most like `given` first."""
     names = [str(option).lower() if isinstance(option, bool) else str(option) for option in options]
     close = difflib.get_close_matches(str(given), names, n=3, cutoff=0.5)
-    return ", ".join([*close, *(name for name in names if name not in close)])
+    listed = [*close, *(name for name in names if name not in close)]
+    more = ["…"] if len(listed) > MAX_LISTED else []
+    return ", ".join([*listed[:MAX_LISTED], *more])
 
 
 def checked_number(knob: Knob, value: object) -> float:

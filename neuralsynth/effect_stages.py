@@ -169,11 +169,17 @@ def prime(plugin: Any, sample_rate: float) -> int:
 
 
 def measured_lag(plugin: Any, sample_rate: float) -> tuple[int, int]:
-    """How far a plugin's return lags on the grid: after priming, and at most from then on (half a second tried)."""
+    """How far a plugin's return lags on the grid: after priming, and at most from then on.
+
+    Tried with noise until the lag has not grown for a third of a second, and four seconds at most.
+    """
     primed = prime(plugin, sample_rate)
     noise = np.random.default_rng(0).uniform(-0.1, 0.1, (2, GRID)).astype(np.float32)
-    lag = later = 0
-    for _ in range(int(0.5 * sample_rate) // GRID):
+    lag = later = n_steady = 0
+    for _ in range(int(4.0 * sample_rate) // GRID):
         lag += GRID - _returned(plugin, noise, sample_rate).shape[1]
+        n_steady = n_steady + GRID if lag <= later else 0
         later = max(later, lag)
+        if 3 * n_steady > sample_rate:
+            break
     return primed, later

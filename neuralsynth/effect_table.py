@@ -184,8 +184,8 @@ def _equaliser(effect_type: str, says: str) -> Effect:
     return Effect(effect_type, says, knobs, _filter_tail, "exact", ("cutoff_frequency_hz",))
 
 
-_QUALITIES = ("zero_order_hold", "linear", "catmull_rom", "lagrange", "windowed_sinc", "windowed_sinc_256",
-              "windowed_sinc_128", "windowed_sinc_64", "windowed_sinc_32", "windowed_sinc_16", "windowed_sinc_8")  # fmt: skip
+_QUALITIES = ("zero_order_hold", "linear", "catmull_rom", "lagrange", "windowed_sinc",
+              *(f"windowed_sinc_{n}" for n in (256, 128, 64, 32, 16, 8)))  # fmt: skip
 _CUTOFF = ("cutoff_frequency_hz",)
 _MIX = Knob("mix", 0.0, 1.0, 0.5, "", 1.0, "0 is the input alone, 1 the effect alone")
 

@@ -28,7 +28,6 @@ from neuralsynth.sound.pitch_shifter import PitchShifter
 HIGHEST_CUTOFF = 0.49  # of the sample rate
 MAX_IMPULSE_SECONDS = 30.0
 MAX_IMPULSE_BYTES = 64 << 20
-MP3_MAX_SAMPLE_RATE = 48_000
 
 
 class EffectChain:
@@ -111,10 +110,6 @@ def _stage(settings: EffectSettings, sample_rate: float, folder: Path | None, wh
     if settings.type == "vst3":
         plugin = _vst3(values, where)
         return OnGrid(plugin, sample_rate, _vst3_lag(plugin, sample_rate, where))
-    if settings.type == "mp3" and sample_rate > MP3_MAX_SAMPLE_RATE:
-        raise PresetError(
-            f"{where}: works up to {MP3_MAX_SAMPLE_RATE} Hz, not at {sample_rate:g} Hz; use a lower sample rate"
-        )
     if settings.type == "convolution":
         return Direct(_convolution(values, folder, where), sample_rate)
     if settings.type == "pitch_shift":
@@ -122,9 +117,12 @@ def _stage(settings: EffectSettings, sample_rate: float, folder: Path | None, wh
     plugin = _builtin(settings.type, values)
     if settings.type == "gsm":
         return InSegments(plugin, sample_rate)
-    if EFFECTS[settings.type].cut == "grid":
+    if EFFECTS[settings.type].cut != "grid":
+        return Direct(plugin, sample_rate)
+    try:
         return OnGrid(plugin, sample_rate, _builtin_lag(settings.type, tuple(values.items()), sample_rate))
-    return Direct(plugin, sample_rate)
+    except ValueError as error:  # the MP3 encoder knows but a few rates
+        raise PresetError(f"{where}: does not work at {sample_rate:g} Hz ({error})") from error
 
 
 _FILTERS = {

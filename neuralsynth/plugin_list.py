@@ -3,7 +3,7 @@
 The list is `plugins.toml` in neuralsynth's settings folder::
 
     [plugins]
-    "Zam Compressor" = "/usr/lib/vst3/ZamComp.vst3"
+    "Zam Compressor" = "/usr/lib/vst3/ZamCompX2.vst3"
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from neuralsynth.storage import whole_file
 
 FORMAT_VERSION = 1
 MAX_PRESET_BYTES = 256 << 10
-MAX_DOTS = 100  # on one line
+MAX_DOTS = 50  # on one line
 MAX_AXES = 64
 MAX_TAGS = 32
 
@@ -128,12 +128,11 @@ def load_preset(path: Path | str) -> Preset:
         raise PresetError(f"{path}: is larger than {MAX_PRESET_BYTES >> 10} kB, the most a preset may have")
     try:
         text = data.decode("utf-8")
-        _refuse_long_keys(text, path)
-        document = tomllib.loads(text)
     except UnicodeDecodeError as error:
         raise PresetError(f"{path}: is no UTF-8 text (byte {error.start}); save it as UTF-8") from error
-    except PresetError:
-        raise
+    _refuse_long_keys(text, path)
+    try:
+        document = tomllib.loads(text)
     except RecursionError as error:
         raise PresetError(f"{path}: is nested too deeply") from error
     except ValueError as error:  # TOMLDecodeError, and Python's own for a number of thousands of digits
@@ -143,9 +142,9 @@ def load_preset(path: Path | str) -> Preset:
 
 def _refuse_long_keys(text: str, path: Path) -> None:
     """Refuse a line such as `a.a.a.a… = 1`: tomllib's time grows with the square of the dots (minutes for 100 kB)."""
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.count(".") > MAX_DOTS and not line.lstrip().startswith("#"):
-            raise PresetError(f"{path}: line {number} has more than {MAX_DOTS} dots; no preset needs such a key")
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.count(".") > MAX_DOTS:
+            raise PresetError(f"{path}: line {number} has more than {MAX_DOTS} dots; write one value per line")
 
 
 def bare_preset(model_path: Path | str, name: str | None = None) -> Preset:
@@ -179,18 +178,23 @@ def preset_text(preset: Preset) -> str:
     lines = [f"format_version = {FORMAT_VERSION}"]
     lines += [f"{key} = {_toml(getattr(preset, key))}" for key in (*_TEXTS, "tags", "model")]
     for section in SECTIONS:
-        values = msgspec.structs.asdict(getattr(preset, section))
-        lines += ["", f"[{section}]", *(f"{k} = {_toml(v)}" for k, v in values.items() if v is not None)]
+        lines += ["", f"[{section}]", *_table_lines(section, msgspec.structs.asdict(getattr(preset, section)))]
     for effect in preset.effects:
-        lines += ["", "[[effects]]", f"type = {_toml(effect.type)}"]
-        lines += [f"{k} = {_toml(v)}" for k, v in effect.values.items()]
+        lines += ["", "[[effects]]", *_table_lines("effects", {"type": effect.type, **effect.values})]
     return "\n".join(lines) + "\n"
+
+
+def _table_lines(name: str, values: Mapping[str, Any]) -> list[str]:
+    """The lines of table `name`: one per value, and tables within it last, under headings of their own."""
+    lines = [f"{key} = {_toml(v)}" for key, v in values.items() if v is not None and not isinstance(v, Mapping)]
+    for key, table in values.items():
+        if isinstance(table, Mapping) and table:
+            lines += [f"[{name}.{key}]", *(f"{_toml(str(k))} = {_toml(v)}" for k, v in table.items())]
+    return lines
 
 
 def _toml(value: Any) -> str:
     """One value as TOML. JSON's strings are TOML's for printable text."""
-    if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{_toml(str(k))} = {_toml(v)}" for k, v in value.items()) + " }"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(map(_toml, value)) + "]"
     return json.dumps(value, ensure_ascii=False) if isinstance(value, (str, bool)) else repr(value)

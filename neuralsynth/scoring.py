@@ -17,7 +17,7 @@ scored, and the seen ones serve as neighbours.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +62,7 @@ class Score:
 
     def quality(self) -> Quality:
         """Means over the recordings, as the spec keeps them."""
-        names = [field.name for field in fields(Quality) if field.name.endswith("_db")]
+        names = [name for name in Quality.__struct_fields__ if name.endswith("_db")]
         means = {name: _mean([getattr(r, name) for r in self.recordings]) for name in names}
         return Quality(**means, n_recordings=len(self.recordings))
 

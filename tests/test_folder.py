@@ -195,6 +195,7 @@ def test_sfz_paths_stay_inside_the_folder(tmp_path):
 @pytest.mark.parametrize("text", [
     b"\x00\xff\xfe<region>", b"<region> sample=", b"<region> sample=\x00 key=c4", b"<region> key=999 sample=C4.wav",
     b"<region sample=C4.wav", b'#include "x.sfz"\n' * 50, b"#define $A $A$A$A$A\n" * 9 + b"<region> sample=$A",
+    b"/*" * 500_000, b" " * 1_000_000, b"<region> sample=" + b" a" * 400_000, b"a" * 1_000_000, b"\n" * 1_000_000,
 ])  # fmt: skip
 def test_broken_sfz_does_no_harm(tmp_path, text):
     fill(tmp_path, {"C4.wav": 60})

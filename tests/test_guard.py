@@ -69,7 +69,7 @@ def test_sound_is_bit_for_bit_itself_again_after_a_peak():
     audio[:, 5000] = 3.0
     out = guarded(audio)
     assert not np.array_equal(out[:, 5001:6000], audio[:, 5001:6000])
-    assert np.array_equal(out[:, -SAMPLE_RATE:], audio[:, -SAMPLE_RATE:])
+    assert np.array_equal(out[:, 5000 + SAMPLE_RATE :], audio[:, 5000 + SAMPLE_RATE :])
 
 
 @pytest.mark.parametrize("blocks", [(1,), (64,), (65,), (8193,), (3, 700, 1, 129)], ids=str)
@@ -166,7 +166,9 @@ MUSIC = {
     "overdriven tone": tone(220.0, 6.0, 3.0),
     "square wave": np.sign(tone(440.0, 1.0, 3.0)).astype(np.float32),
     "chord driven into the limiter": sum(tone(f, 0.7, 3.0) for f in (220.0, 277.2, 329.6, 440.0, 1760.0)),
-    "noise burst of half a second": np.concatenate([noise(1.0, 0.5), np.zeros((2, 2 * SAMPLE_RATE), np.float32)], axis=1),
+    "noise burst of half a second": np.concatenate(
+        [noise(1.0, 0.5), np.zeros((2, 2 * SAMPLE_RATE), np.float32)], axis=1
+    ),
     "piccolo at 22 kHz": tone(4186.0, 0.99, 3.0, 22_050),
 }
 

@@ -75,7 +75,7 @@ def reason_without_file(error: Exception, file: Path) -> str:
     """What an error says, without the file's name in front."""
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be read ({error.strerror})"
-    return str(error).removeprefix(f"{file}: ")
+    return str(error).removeprefix(f"{file}: ").replace(f"Error opening {str(file)!r}: ", "")
 
 
 def checked_digest(file: Path) -> str:

@@ -48,21 +48,35 @@ def free_bins(spectra: Spectra, ratios: np.ndarray) -> np.ndarray:
     return gap >= 2.0 - 1e-6
 
 
-def band_matrix(spectra: Spectra, band_edges_hz: np.ndarray, pitch_hz: float, nyquist_hz: float) -> np.ndarray:
+def band_power(
+    spectra: Spectra,
+    log_density: np.ndarray,
+    first: np.ndarray,
+    band_edges_hz: np.ndarray,
+    pitch_hz: np.ndarray,
+    nyquist_hz: float,
+) -> np.ndarray:
+    """Mean squared noise in each band for each frame, `[T, B]`.
+
+    A frame owns the windows from `first[i]` to the next frame's; `pitch_hz` `[T]` is the clock's pitch there. Of the
+    geometric mean (deaf to stray partials, right for Gaussian noise with its known bias taken off) and the plain mean
+    (right for a knock, whose spectrum is smooth) the smaller is taken.
+    """
+    counts = np.diff(np.append(first, len(log_density)))[:, None]
+    matrix = _band_matrix(spectra, band_edges_hz, float(np.median(pitch_hz)), nyquist_hz)
+    geometric = np.exp(np.add.reduceat(log_density, first, axis=0) / counts @ matrix)
+    plain = np.add.reduceat(np.exp(log_density - LOG_MEAN_BIAS), first, axis=0) / counts @ matrix
+    width_hz = np.diff(np.minimum(band_edges_hz, nyquist_hz))
+    # A bin of a Hann window that shows amplitudes holds noise of density d per hertz as 2·d·1.5·f0/n.
+    per_hz = spectra.n_cycles / (3.0 * pitch_hz[:, None])
+    return np.minimum(geometric, plain) * per_hz * width_hz
+
+
+def _band_matrix(spectra: Spectra, band_edges_hz: np.ndarray, pitch_hz: float, nyquist_hz: float) -> np.ndarray:
     """Weights `[F, B]` that average bins into bands (overlap of each bin with each band), 0 above `nyquist_hz`."""
     step = pitch_hz / (spectra.n_cycles * spectra.padding)
-    n = spectra.values.shape[1]
-    low = (np.arange(n) - 0.5) * step
-    top = min(nyquist_hz, low[-1] + step)
-    edges = np.minimum(band_edges_hz, top)
+    low = (np.arange(spectra.values.shape[1]) - 0.5) * step
+    edges = np.minimum(band_edges_hz, min(nyquist_hz, low[-1] + step))
     overlap = np.minimum(low[:, None] + step, edges[1:]) - np.maximum(low[:, None], edges[:-1])
     overlap = np.maximum(overlap, 0.0)
     return overlap / np.maximum(overlap.sum(axis=0), 1e-12)
-
-
-def bin_to_density(spectra: Spectra, pitch_hz: np.ndarray) -> np.ndarray:
-    """Factor from a bin's mean squared value to power per hertz, for each window `[N]`.
-
-    A bin of a Hann window scaled to amplitudes holds noise of density `d` (one-sided, per Hz) as `d·2·1.5·f0/n`.
-    """
-    return spectra.n_cycles / (3.0 * pitch_hz)

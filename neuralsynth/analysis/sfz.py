@@ -13,13 +13,14 @@ from pathlib import Path
 
 from neuralsynth.units import parse_note_name
 
-MAX_BYTES = 4_000_000
-MAX_INCLUDES = 8
+MAX_BYTES = 2_000_000
+MAX_INCLUDES, MAX_DEFINITIONS, MAX_SAMPLES = 32, 256, 10_000
 _LEVELS = ("control", "global", "master", "group", "region")
-_COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
-_PIECE = re.compile(r"<(\w+)>|(\w+)=([^\n<]*?)(?=\s+\$?\w+=|\s*<|\s*\n|\s*$)")
-_DEFINE = re.compile(r"^\s*#define\s+(\$\w+)\s+(\S+)[^\n]*$", re.MULTILINE)
-_INCLUDE = re.compile(r'^\s*#include\s+"([^"\n]+)"[^\n]*$', re.MULTILINE)
+# Every repetition is bounded or ends at a line, so that no text takes more than linear time.
+_COMMENT = re.compile(r"/\*(?:.*?\*/|.*\Z)|//[^\n]*", re.DOTALL)
+_PIECE = re.compile(r"<(\w{1,64})>|(?<!\w)(\w{1,64})=([^\n<]{0,1000}?)(?=[ \t]{1,64}\$?\w{1,64}=|<|\n|\Z)")
+_DEFINE = re.compile(r"^[ \t]*#define[ \t]+(\$\w{1,64})[ \t]+(\S{1,1000})[^\n]*$", re.MULTILINE)
+_INCLUDE = re.compile(r'^[ \t]*#include[ \t]+"([^"\n]+)"[^\n]*$', re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,9 @@ def read_sfz_files(folder: Path, sfz_files: list[Path]) -> tuple[dict[Path, SfzR
 def _regions(folder: Path, path: Path):
     """Yield (resolved sample path, reading) for every region of one SFZ file."""
     opcodes: dict[str, dict[str, str]] = {level: {} for level in _LEVELS}
+    found: dict[tuple[str, str], Path | None] = {}
     level = None
-    for match in _PIECE.finditer(_text(folder, path, MAX_INCLUDES) + "\n<end>"):
+    for match in _PIECE.finditer(_text(folder, path) + "\n<end>"):
         header, name, value = match.groups()
         if header is None:
             if level is not None:
@@ -55,7 +57,10 @@ def _regions(folder: Path, path: Path):
             continue
         if level == "region":
             merged = {k: v for one in _LEVELS for k, v in opcodes[one].items()}
-            sample = _sample(folder, path.parent, merged)
+            where = (merged.get("default_path", ""), merged.get("sample", ""))
+            if where not in found and len(found) < MAX_SAMPLES:
+                found[where] = _sample(folder, path.parent, *where)
+            sample = found.get(where)
             if sample is not None:
                 yield sample, _reading(merged)
         level = header.lower() if header.lower() in _LEVELS else None
@@ -64,34 +69,39 @@ def _regions(folder: Path, path: Path):
                 opcodes[lower] = {}
 
 
-def _text(folder: Path, path: Path, includes_left: int) -> str:
-    """The text of an SFZ file without comments, its definitions and includes put in."""
-    if path.stat().st_size > MAX_BYTES:
-        raise ValueError(f"larger than {MAX_BYTES // 1_000_000} MB")
-    text = _COMMENT.sub("", path.read_text("utf-8", errors="replace").replace("\r", "\n"))
-
-    def included(match: re.Match) -> str:
+def _text(folder: Path, path: Path) -> str:
+    """The text of an SFZ file without comments, its definitions and at most `MAX_INCLUDES` included files put in."""
+    text = _plain(path)
+    for _ in range(MAX_INCLUDES):
+        match = _INCLUDE.search(text)
+        if match is None:
+            break
         inner = _inside(folder, path.parent, match.group(1))
-        return _text(folder, inner, includes_left - 1) if inner is not None and includes_left else ""
-
-    text = _INCLUDE.sub(included, text)
-    if len(text) > MAX_BYTES:
-        raise ValueError(f"larger than {MAX_BYTES // 1_000_000} MB with its includes")
-    defined = dict(_DEFINE.findall(text))
+        text = _limited(text[: match.start()] + (_plain(inner) if inner else "") + text[match.end() :])
+    text = _INCLUDE.sub("", text)
+    defined = dict(_DEFINE.findall(text)[:MAX_DEFINITIONS])
     text = _DEFINE.sub("", text)
-    for name in sorted(defined, key=len, reverse=True)[:1000]:
-        text = text.replace(name, defined[name])
-        if len(text) > MAX_BYTES:
-            raise ValueError(f"larger than {MAX_BYTES // 1_000_000} MB with its definitions")
+    for name in sorted(defined, key=len, reverse=True):
+        text = _limited(text.replace(name, defined[name]))
     return text
 
 
-def _sample(folder: Path, base: Path, opcodes: dict[str, str]) -> Path | None:
+def _plain(path: Path) -> str:
+    """One file's text without comments."""
+    if path.stat().st_size > MAX_BYTES:
+        raise ValueError(f"larger than {MAX_BYTES // 1_000_000} MB")
+    return _COMMENT.sub("", path.read_text("utf-8", errors="replace").replace("\r", "\n"))
+
+
+def _limited(text: str) -> str:
+    if len(text) > MAX_BYTES:
+        raise ValueError(f"larger than {MAX_BYTES // 1_000_000} MB with its includes and definitions")
+    return text
+
+
+def _sample(folder: Path, base: Path, default_path: str, sample: str) -> Path | None:
     """The sample's file, or None if there is none, it is a built-in wave, or it lies outside the folder."""
-    sample = opcodes.get("sample", "")
-    if not sample or sample.startswith("*"):
-        return None
-    return _inside(folder, base, opcodes.get("default_path", "") + sample)
+    return _inside(folder, base, default_path + sample) if sample and not sample.startswith("*") else None
 
 
 def _inside(folder: Path, base: Path, name: str) -> Path | None:
@@ -99,18 +109,17 @@ def _inside(folder: Path, base: Path, name: str) -> Path | None:
     relative = Path(name.replace("\\", "/"))
     if relative.is_absolute() or "\0" in name:
         return None
-    path = (base / relative).resolve()
     root = folder.resolve()
-    if not path.is_relative_to(root):
+    try:
+        path = (base / relative).resolve()
+        if not path.is_relative_to(root) or path.is_file():
+            return path if path.is_relative_to(root) else None
+        here = root
+        for part in path.relative_to(root).parts:
+            here = next((p for p in sorted(here.iterdir()) if p.name.lower() == part.lower()), here / part)
+        return here if here.is_file() else None
+    except OSError:
         return None
-    if path.is_file():
-        return path
-    here = root
-    for part in path.relative_to(root).parts:
-        if not here.is_dir():
-            return None
-        here = next((p for p in sorted(here.iterdir()) if p.name.lower() == part.lower()), here / part)
-    return here if here.is_file() else None
 
 
 def _reading(opcodes: dict[str, str]) -> SfzReading:

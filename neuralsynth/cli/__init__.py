@@ -57,9 +57,11 @@ def main(arguments: list[str] | None = None) -> int:
     Whatever goes wrong is told in one line on stderr, never as a traceback (set NEURALSYNTH_DEBUG=1 to see it).
     """
     try:
-        result = app.main(args=arguments, prog_name="neuralsynth", standalone_mode=False)
+        arguments = sys.argv[1:] if arguments is None else arguments
+        with app.make_context("neuralsynth", list(arguments)) as context:
+            app.invoke(context)
         sys.stdout.flush()
-        return result if isinstance(result, int) else 0
+        return 0
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         return EXIT_BAD_INPUT

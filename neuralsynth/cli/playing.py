@@ -35,9 +35,11 @@ def render(song, output, preset, channels, sample_rate, depth, picture, stems, f
     neuralsynth render band.mid -o band.flac -p upright-piano --channel 2=alto-sax --channel 3=cello
     """
     from neuralsynth.cli.parts import require_new
+    from neuralsynth.hosts.picture import check_picture_name
     from neuralsynth.hosts.render import render_file, render_stems
 
     if picture is not None:
+        check_picture_name(picture)
         require_new(picture, force)
     with progress_bar(f"rendering {song.name}", "s") as progress:
         report = render_file(song, output, preset, sample_rate, dict(channels), depth, force, progress)

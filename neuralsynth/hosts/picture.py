@@ -22,8 +22,7 @@ def save_spectrogram(path: Path | str, audio: np.ndarray, sample_rate: float, ti
         OutputError: the file cannot be written.
     """
     path = Path(path)
-    if path.suffix.lower() != ".png":
-        raise UsageError(f"{path}: unknown ending {path.suffix!r}; use .png")
+    check_picture_name(path)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -43,6 +42,12 @@ def save_spectrogram(path: Path | str, audio: np.ndarray, sample_rate: float, ti
     figure.colorbar(mesh, ax=bottom, label="dB below the loudest")
     with whole_file(path) as part, open(part, "wb") as file:
         FigureCanvasAgg(figure).print_png(file)
+
+
+def check_picture_name(path: Path) -> None:
+    """Raise `UsageError` unless the name ends in .png."""
+    if path.suffix.lower() != ".png":
+        raise UsageError(f"{path}: unknown ending {path.suffix!r}; use .png")
 
 
 def _spectrogram(audio: np.ndarray, sample_rate: float) -> tuple[np.ndarray, np.ndarray]:

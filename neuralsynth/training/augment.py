@@ -9,7 +9,7 @@ Each batch is a pure function of (seed, step), so a resumed training sees the sa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -50,6 +50,7 @@ class Mixing:
     neighbours: float = 0.45  # share of notes mixed from two pitches
     layers: float = 0.2  # share mixed from two velocities
     widest_semitones: float = 13.0
+    label_semitones: float = 0.0  # standard deviation by which a note's label strays from its spectrum
 
 
 class Batches:
@@ -79,6 +80,8 @@ class Batches:
             second[i] = pairs[first[i]][rng.integers(len(pairs[first[i]]))]
             share[i] = position[i]
         batch = self._mixed(first, second, share)
+        stray = self.mixing.label_semitones * rng.standard_normal(self.size).astype(np.float32)
+        batch = replace(batch, note=batch.note + stray)
         turned = np.zeros((self.size, len(TURNS)), np.float32)
         half = self.size // 2
         turned[half:] = rng.uniform(-1.0, 1.0, (self.size - half, len(TURNS))) * (

@@ -23,6 +23,7 @@ class VaeConfig:
     envelope_points: int = 40  # of the spectral envelope over frequency, moving in time
     body_points: int = 160  # of the fixed body resonance over frequency
     lowest_frames: int = 16  # frames of the seed that is grown to the full grid
+    dropout: float = 0.0  # share of the condition's numbers that are silenced in training
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ import copy
 import hashlib
 import logging
 import os
+import signal
+import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -278,9 +280,8 @@ class _Job:
             callbacks=[keeper, Bar(keeper, schedule.steps, self.show_progress), log], default_root_dir=self.run.path,
         )  # fmt: skip
         stream = BatchStream(self.batches, module.first_step, schedule.steps)
-        trainer.fit(module, DataLoader(stream, batch_size=None, num_workers=0))
-        if trainer.interrupted:
-            raise KeyboardInterrupt
+        with _interruptible(trainer):
+            trainer.fit(module, DataLoader(stream, batch_size=None, num_workers=0))
         return keeper.cut_short
 
     def _watched(self) -> NoteTable:
@@ -350,6 +351,22 @@ def _threads(n: int):
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def _interruptible(trainer: Trainer):
+    """Ctrl-C is a KeyboardInterrupt again: Lightning ignores the signal from then on and ends the whole process."""
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGINT) if main else None
+    try:
+        yield
+    except SystemExit as end:
+        if trainer.interrupted:
+            raise KeyboardInterrupt from end
+        raise
+    finally:
+        if main:
+            signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

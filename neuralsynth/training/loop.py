@@ -101,6 +101,7 @@ class VaeTraining(LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Set what belongs to this step: learning rate and random numbers."""
+        self._step_begun = self.step
         for group in self.optimizers().param_groups:
             group["lr"] = self.schedule.rate(self.step)
         torch.manual_seed(int(np.random.SeedSequence([self.schedule.seed, self.step, 1]).generate_state(1)[0]))
@@ -129,9 +130,10 @@ class VaeTraining(LightningModule):
         facts = {"loss": loss, "play_db": heard[:half].mean(), "latent_db": heard[half:].mean(), "divergence": price}
         return loss, {name: float(value.detach()) for name, value in facts.items()}
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Move the average."""
-        done = self.step
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, then move the average, before any callback keeps a checkpoint of it."""
+        super().optimizer_step(*args, **kwargs)
+        done = self._step_begun + 1
         decay = min(AVERAGE_DECAY, (1.0 + done) / (10.0 + done))
         with torch.no_grad():
             for kept, value in zip(self.average.state_dict().values(), self.vae.state_dict().values(), strict=True):

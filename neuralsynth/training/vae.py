@@ -63,6 +63,7 @@ class Decoder(nn.Module):
             nn.LeakyReLU(0.1),
             nn.Linear(size, size),
             nn.LeakyReLU(0.1),
+            nn.Dropout(config.dropout),
         )
         self.trunk = GrowingTrunk(config.width, size, grid.n_frames, config.lowest_frames)
         self.by_number = nn.Conv1d(config.width, grid.n_partials, 1)

@@ -17,6 +17,7 @@ from neuralsynth.training.run import Run
 from neuralsynth.units import note_name, note_to_hz
 
 SCORES = 20  # how often a training is scored and kept
+MOST_STEPS_LOST = 250  # by a kill
 PICTURES = 4  # how often pictures and sounds are logged
 SCALAR_STEPS = 10
 SOUND_RATE, SOUND_SECONDS, SOUND_PARTIALS = 22_050, 1.5, 40
@@ -27,7 +28,7 @@ class Keeper(Callback):
 
     def __init__(self, run: Run, watched: NoteTable, steps: int, deadline: float, best: float = np.inf) -> None:
         self.run, self.watched, self.deadline, self.best = run, watched, deadline, best
-        self.every = max(1, steps // SCORES)
+        self.every = max(1, min(steps // SCORES, MOST_STEPS_LOST))
         self.steps = steps
         self.score = np.inf
         self.cut_short = False
@@ -110,7 +111,7 @@ class Log(Callback):
 
     @torch.no_grad()
     def _show(self, module: VaeTraining, step: int) -> None:
-        table, vae = self.table, module.average
+        table, vae = self.table, module.average.eval()
         note, velocity = torch.from_numpy(table.note[self.shown]), torch.from_numpy(table.velocity[self.shown])
         latent = vae.points[torch.from_numpy(table.group[self.shown])]
         decoded = vae.decoder.decode(latent, note, velocity)

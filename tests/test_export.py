@@ -1,0 +1,124 @@
+"""torch to ONNX: the same numbers, the allowed operators, the golden pair, and nothing written that disagrees."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from neuralsynth.errors import ModelError
+from neuralsynth.model import InstrumentModel
+from neuralsynth.model_graph import OPERATORS, check_graph
+from neuralsynth.spec import InstrumentSpec
+from neuralsynth.spectrum import SpectrumGrid
+
+torch = pytest.importorskip("torch")
+
+import onnx  # noqa: E402
+
+from neuralsynth.training import export, vae  # noqa: E402
+from neuralsynth.training.config import VaeConfig  # noqa: E402
+
+GRID = SpectrumGrid.warped(32, 0.5, 20, 8)
+CONFIG = VaeConfig(width=16, latent_size=4, condition_size=16, envelope_points=12, body_points=24, lowest_frames=8)
+
+
+@pytest.fixture(scope="module", params=["harmonic", "stiff"])
+def decoder(request):
+    """A decoder with lively weights and normalisation statistics, as after training."""
+    torch.manual_seed(3)
+    curve = np.array([0.3, 0.2, np.log(4e-4)]) if request.param == "stiff" else np.zeros(0)
+    means = vae.Statistics(np.full(20, -40.0), np.full(8, -60.0), curve, centred_frames=(8, 24))
+    made = vae.Decoder(CONFIG, GRID, means).train()
+    for _ in range(20):
+        made(torch.randn(16, 4), torch.rand(16) * 60 + 30, torch.rand(16))
+    torch.nn.init.normal_(made.body, std=0.2)
+    return made.eval()
+
+
+@pytest.fixture(scope="module")
+def spec():
+    return InstrumentSpec(
+        family="vae", name="test", sample_rate=44_100, frame_seconds=list(map(float, GRID.frame_seconds)),
+        band_edges_hz=list(map(float, GRID.band_edges_hz)), n_partials=20, latent_size=4, points={"a": [0.1, 0, 0, 0]},
+        default_point="a", note_low=30, note_high=90, velocity_low=40, velocity_high=110, licence="CC0-1.0", origin="made",
+    )  # fmt: skip
+
+
+def test_parity_holds_at_batch_sizes_other_than_the_exported_one(decoder, spec, tmp_path):
+    agreement = export.export_instrument(decoder, spec, tmp_path / "a.onnx")
+    assert agreement >= 90.0
+    model = InstrumentModel.load(tmp_path / "a.onnx")
+    for n in (1, 7, 50):
+        rng = np.random.default_rng(n)
+        inputs = rng.standard_normal((n, 4)), rng.uniform(30, 90, n), rng.uniform(0, 1, n)
+        inputs = [x.astype(np.float32) for x in inputs]
+        found = model.decode(*inputs)
+        with torch.no_grad():
+            wanted = decoder(*map(torch.from_numpy, inputs))
+        for name, value in zip(export.OUTPUTS, wanted, strict=True):
+            error = np.linalg.norm(getattr(found, name) - value.numpy()) / np.linalg.norm(value.numpy())
+            assert error < 10 ** (-90 / 20), (n, name)
+
+
+def test_the_graph_holds_allowed_operators_of_one_domain_and_nothing_outside(decoder, spec, tmp_path):
+    path = tmp_path / "a.onnx"
+    export.export_instrument(decoder, spec, path)
+    assert check_graph(path.read_bytes(), "a").name == "test"
+    model = onnx.load(path)
+    kinds = {node.op_type for node in model.graph.node}
+    assert kinds <= OPERATORS and "BatchNormalization" not in kinds
+    assert [(o.domain, o.version) for o in model.opset_import] == [("", export.OPSET)]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.check.npz", "a.onnx"]
+
+
+def test_the_golden_pair_is_what_torch_gives_and_is_replayed_at_loading(decoder, spec, tmp_path):
+    path = tmp_path / "a.onnx"
+    export.export_instrument(decoder, spec, path)
+    with np.load(tmp_path / "a.check.npz") as pair:
+        golden = dict(pair)
+    with torch.no_grad():
+        wanted = decoder(*(torch.from_numpy(golden[name]) for name in export.INPUTS))
+    assert all(np.array_equal(golden[name], value.numpy()) for name, value in zip(export.OUTPUTS, wanted, strict=True))
+    InstrumentModel.load(path)
+    golden["partials"] = golden["partials"] * 1.01
+    np.savez(tmp_path / "a.check.npz", **golden)
+    with pytest.raises(ModelError, match="golden pair"):
+        InstrumentModel.load(path)
+
+
+def test_a_graph_that_disagrees_with_torch_is_not_written(decoder, spec, tmp_path, monkeypatch):
+    def broken(plain, spec):
+        with torch.no_grad():
+            plain.noise.bias += 0.01
+        return kept(plain, spec)
+
+    kept = export.to_onnx
+    monkeypatch.setattr(export, "to_onnx", broken)
+    with pytest.raises(ModelError, match="agree to"):
+        export.export_instrument(decoder, spec, tmp_path / "a.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_notes_beyond_the_range_and_wild_latents_stay_finite_and_bounded(decoder, spec, tmp_path):
+    export.export_instrument(decoder, spec, tmp_path / "a.onnx")
+    model = InstrumentModel.load(tmp_path / "a.onnx")
+    rng = np.random.default_rng(0)
+    latent = (8 * rng.standard_normal((64, 4))).astype(np.float32)
+    found = model.decode(latent, rng.uniform(0, 127, 64).astype(np.float32), rng.uniform(0, 1, 64).astype(np.float32))
+    for value in (found.partials, found.noise, found.cents, found.ratios):
+        assert np.isfinite(value).all()
+    assert found.partials.max() <= 1.0 and found.noise.max() <= 1.0 and np.abs(found.cents).max() <= 200.0
+
+
+def test_partials_beyond_hearing_are_silent(decoder):
+    with torch.no_grad():
+        partials, ratios, _, _ = decoder(torch.zeros(1, 4), torch.tensor([100.0]), torch.tensor([1.0]))
+    hz = 440.0 * 2 ** ((100 - 69) / 12) * ratios[0].numpy()
+    assert (hz > 20_000).any() and np.all(partials[0].numpy()[:, hz > 20_100] == 0.0)
+
+
+def test_pitch_movement_averages_to_the_played_note_in_the_sustained_part(decoder):
+    with torch.no_grad():
+        cents = decoder(torch.randn(8, 4), torch.rand(8) * 60 + 30, torch.rand(8))[2].numpy()
+    weights = np.gradient(GRID.frame_seconds)[8:24]
+    assert np.abs((cents[:, 8:24] * weights).sum(1) / weights.sum()).max() < 0.01

@@ -1,0 +1,56 @@
+"""Scoring: the numbers say what they claim, on recordings made from the instrument itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import soundfile
+
+from neuralsynth.errors import RecordingError
+from neuralsynth.scoring import fit_latent, score
+from neuralsynth.units import note_to_hz
+
+RATE = 44_100
+
+
+def record(instrument, folder, keys, velocity=100, seconds=1.2, latent=None):
+    """Recordings of an instrument: files named by note and velocity."""
+    for key in keys:
+        audio = instrument([(bytes([0x90, key, velocity]), 0.02)], seconds, RATE, num_channels=1)
+        soundfile.write(folder / f"tiny_m{key:03d}_v{velocity}.wav", audio[0] * 2.0, RATE, subtype="PCM_24")
+
+
+def test_an_instrument_plays_its_own_recordings_close_to_the_floor(decaying, tmp_path):
+    record(decaying, tmp_path, [48, 55, 60, 67])
+    result = score(decaying, tmp_path)
+    mean = result.quality()
+    assert len(result.recordings) == 4
+    assert not result.held_out or decaying.model.spec.provenance is None
+    assert mean.floor_db < 2.5  # what is left is the randomness of noise
+    assert mean.play_db < 2.5
+    assert mean.reconstruct_db < mean.play_db + 0.5
+    assert all(np.isfinite(r.sampler_db) for r in result.recordings)
+
+
+def test_an_instrument_of_another_timbre_scores_worse(decaying, tmp_path):
+    t = np.arange(RATE) / RATE
+    for key in (48, 55, 60):
+        hz = float(note_to_hz(key))
+        square = sum(np.sin(2 * np.pi * hz * k * t) / k for k in range(1, 40, 2) if hz * k < 20_000)
+        soundfile.write(tmp_path / f"square_m{key:03d}_v100.wav", 0.3 * square * np.minimum(1, t / 0.01), RATE)
+    mean = score(decaying, tmp_path).quality()
+    assert mean.play_db > mean.floor_db + 3.0
+    assert mean.sampler_db < mean.play_db
+
+
+def test_the_latent_of_a_decoded_note_is_found_again(decaying):
+    model = decaying.model
+    truth = np.array([1.3, 0.0], np.float32)
+    spectrum = model.decode(truth[None], np.array([60.0]), np.array([0.7])).note(0, model.spec.grid())
+    found = fit_latent(model, spectrum, 60.0, 0.7, decaying.latent)
+    assert abs(found[0] - truth[0]) < 0.05
+
+
+def test_a_folder_without_recordings_is_told(decaying, tmp_path):
+    with pytest.raises(RecordingError):
+        score(decaying, tmp_path)
