@@ -80,7 +80,8 @@ def measure(instrument: Path, scratch: Path, rng: random.Random) -> tuple[list[s
             mistakes.append(f"lying: note {note} named {note + step}: {r.note} ({r.reason})")
     n = len(sources)
     row = [instrument.name, str(n), str(n_overruled), f"{right} ({100 * right / n:.1f} %)", str(n - right - unclear),
-           str(unclear), str(shifted.octave_shift), f"{shifted_right}/{n}", f"{found}/{n_lies}", f"{seconds:.1f}"]  # fmt: skip
+           str(unclear), str(shifted.octave_shift), f"{shifted_right}/{n}", f"{found}/{n_lies}",
+           f"{seconds:.1f}"]  # fmt: skip
     return row, mistakes
 
 
@@ -89,7 +90,7 @@ def main() -> None:
     if len(sys.argv) != 2 or not Path(sys.argv[1]).is_dir():
         raise SystemExit(__doc__)
     rng = random.Random(1)
-    head = ["instrument", "files", "overruled", "nameless right", "wrong", "unclear", "C3 shift", "C3 right", "lies found", "s"]
+    head = ["instrument", "files", "overruled", "nameless right", "wrong", "unclear", "C3 shift", "C3 right", "lies", "s"]
     rows, every = [head], []
     for instrument in sorted(p for p in Path(sys.argv[1]).iterdir() if p.is_dir()):
         with tempfile.TemporaryDirectory() as scratch:

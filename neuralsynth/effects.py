@@ -19,8 +19,9 @@ import numpy as np
 
 from neuralsynth.checking import file_beside, one_of
 from neuralsynth.effect_stages import CHUNK, Direct, InSegments, OnGrid, Stage, measured_lag
+from neuralsynth.audiofile import read_audio
 from neuralsynth.effect_table import EFFECTS, EffectSettings, checked_effects
-from neuralsynth.errors import EnvironmentProblem, PresetError
+from neuralsynth.errors import EnvironmentProblem, PresetError, RecordingError
 from neuralsynth.plugin_list import allowed_plugins, plugin_list_path
 from neuralsynth.sound import biquad
 from neuralsynth.sound.pitch_shifter import PitchShifter
@@ -174,18 +175,13 @@ def _convolution(values: dict[str, Any], folder: Path | None, where: str) -> Any
 
 
 def _read_impulse(path: Path, where: str) -> tuple[np.ndarray, float]:
-    import soundfile
-
     try:
-        with soundfile.SoundFile(path) as file:
-            if file.frames > MAX_IMPULSE_SECONDS * file.samplerate:
-                raise PresetError(f"{where}: {path.name} is longer than {MAX_IMPULSE_SECONDS:g} s; use a shorter one")
-            audio, rate = file.read(dtype="float32", always_2d=True).T, file.samplerate
-    except (soundfile.SoundFileError, OSError) as error:
-        raise PresetError(f"{where}: {path.name} cannot be read as audio ({error}); use wav, flac or aiff") from error
+        audio, rate = read_audio(path, MAX_IMPULSE_SECONDS)
+    except RecordingError as error:
+        raise PresetError(f"{where}: {error}; use a wav, flac or aiff file") from error
     audio = np.ascontiguousarray(np.repeat(audio, 2, axis=0) if len(audio) == 1 else audio[:2])
-    if audio.shape[1] < 3 or not np.all(np.isfinite(audio)):
-        raise PresetError(f"{where}: {path.name} is empty or holds samples that are not finite")
+    if audio.shape[1] < 3:
+        raise PresetError(f"{where}: {path.name} holds too few samples")
     return audio, float(rate)
 
 

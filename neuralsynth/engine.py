@@ -12,7 +12,7 @@ import numpy as np
 
 from neuralsynth.errors import UsageError
 from neuralsynth.events import SYSTEM, Event
-from neuralsynth.instrument import Instrument
+from neuralsynth.patch import Patch
 from neuralsynth.part import Part
 from neuralsynth.sound.guard import OutputGuard
 from neuralsynth.sound.voices import N_CHANNELS
@@ -22,19 +22,19 @@ MAX_BLOCK_SIZE = 65_536
 
 
 class Engine:
-    """One or several instruments on the 16 MIDI channels, mixed and guarded."""
+    """One or several patches on the 16 MIDI channels, mixed and guarded."""
 
     def __init__(
         self,
-        instruments: Instrument | Mapping[int, Instrument],
+        patches: Patch | Mapping[int, Patch],
         sample_rate: float = 48_000,
         max_block_size: int = 8192,
     ) -> None:
         """Prepare everything that playing needs.
 
         Args:
-            instruments: one for all channels, or one per channel number 0..15; channels without one are silent.
-                The same instrument on several channels shares its voices and its effects.
+            patches: one for all channels, or one per channel number 0..15; channels without one are silent.
+                The same patch on several channels shares its voices and its effects.
             sample_rate: Hz.
             max_block_size: blocks up to this size are computed in one piece.
 
@@ -45,13 +45,13 @@ class Engine:
             raise UsageError(f"sample rate is {sample_rate!r}; use {MIN_SAMPLE_RATE:g} to {MAX_SAMPLE_RATE:g} Hz")
         if not 1 <= max_block_size <= MAX_BLOCK_SIZE:
             raise UsageError(f"block size is {max_block_size!r}; use 1 to {MAX_BLOCK_SIZE} samples")
-        by_channel = instruments if isinstance(instruments, Mapping) else dict.fromkeys(range(N_CHANNELS), instruments)
+        by_channel = patches if isinstance(patches, Mapping) else dict.fromkeys(range(N_CHANNELS), patches)
         parts: dict[int, Part] = {}
         self._part_of: list[Part | None] = [None] * N_CHANNELS
-        for channel, instrument in sorted(by_channel.items()):
-            if id(instrument) not in parts:
-                parts[id(instrument)] = Part(instrument, float(sample_rate), max_block_size)
-            self._part_of[channel] = parts[id(instrument)]
+        for channel, patch in sorted(by_channel.items()):
+            if id(patch) not in parts:
+                parts[id(patch)] = Part(patch, float(sample_rate), max_block_size)
+            self._part_of[channel] = parts[id(patch)]
         self.parts = list(parts.values())
         self.sample_rate, self.max_block_size = float(sample_rate), max_block_size
         self._guard = OutputGuard(sample_rate)

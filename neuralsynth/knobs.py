@@ -5,7 +5,6 @@ One table serves validation, command-line help, batch randomising and the docume
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -33,7 +32,7 @@ class Knob:
             ValueError: it is no finite number, or out of range; the text names knob, value and range.
         """
         number_like = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number_like or not math.isfinite(value) or not self.low <= value <= self.high:
+        if not number_like or not self.low <= value <= self.high:  # NaN fails both comparisons
             unit = f" {self.unit}" if self.unit else ""
             raise ValueError(f"{self.name} is {value!r}; use a number from {self.low:g} to {self.high:g}{unit}")
         return float(value)

@@ -1,4 +1,4 @@
-"""`Part`: one instrument under MIDI. Turns messages into voices and channel numbers."""
+"""`Part`: one patch under MIDI. Turns messages into voices and channel numbers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from neuralsynth import events as midi
 from neuralsynth.effects import EffectChain
-from neuralsynth.instrument import Instrument
+from neuralsynth.patch import Patch
 from neuralsynth.sound import kernel
 from neuralsynth.sound.voices import N_CHANNELS, VoicePool, VoiceSettings
 from neuralsynth.units import db_to_gain
@@ -47,12 +47,12 @@ class Channel:
 
 
 class Part:
-    """An instrument's voices, its MIDI state and its effect chain."""
+    """A patch's voices, its MIDI state and its effect chain."""
 
-    def __init__(self, instrument: Instrument, sample_rate: float, max_block_size: int) -> None:
+    def __init__(self, patch: Patch, sample_rate: float, max_block_size: int) -> None:
         """Allocate voices and effects for blocks of at most `max_block_size` samples."""
-        preset = instrument.preset
-        sustain = instrument.model.spec.sustain
+        preset = patch.preset
+        sustain = patch.model.spec.sustain
         settings = VoiceSettings(
             polyphony=int(preset.voices.polyphony),
             sustain=(sustain.start_seconds, sustain.end_seconds) if sustain else None,
@@ -62,9 +62,9 @@ class Part:
             release_seconds=preset.envelope.release_seconds,
             vibrato_hz=preset.modulation.vibrato_rate_hz,
         )
-        self.instrument, self.sample_rate = instrument, sample_rate
-        self.pool = VoicePool(instrument.bank.grid, sample_rate, settings, max_block_size)
-        self.chain = EffectChain(preset.effects, sample_rate, max_block_size, instrument.path.parent, str(instrument.path))
+        self.patch, self.sample_rate = patch, sample_rate
+        self.pool = VoicePool(patch.bank.grid, sample_rate, settings, max_block_size)
+        self.chain = EffectChain(preset.effects, sample_rate, max_block_size, patch.path.parent, str(patch.path))
         n_slots = len(self.pool.voices.states)
         self._key = np.full(n_slots, -1)
         self._channel = np.full(n_slots, -1)
@@ -77,7 +77,7 @@ class Part:
 
     def reset(self) -> None:
         """Power-on state: silence, all controllers at their defaults."""
-        bend_range = self.instrument.preset.modulation.bend_range_semitones
+        bend_range = self.patch.preset.modulation.bend_range_semitones
         self.channels = [Channel(bend_range_semitones=bend_range) for _ in range(N_CHANNELS)]
         self.pool.reset()
         self.chain.reset()
@@ -89,7 +89,7 @@ class Part:
 
     def prepare(self, keys: Iterable[int]) -> None:
         """Decode these keys ahead."""
-        self.instrument.bank.prepare(key + round(self._shift) for key in keys)
+        self.patch.bank.prepare(key + round(self._shift) for key in keys)
 
     def handle(self, now: int, message: bytes) -> None:
         """Obey one MIDI message at absolute sample `now`; what is not understood is ignored."""
@@ -154,9 +154,8 @@ class Part:
             for voice in np.flatnonzero(struck):
                 self.pool.release(int(voice))
         self._down[struck] = False
-        instrument = self.instrument
-        gain = instrument.velocity_gain(velocity)
-        sound = instrument.bank.sound(key + round(self._shift), velocity)
+        gain = self.patch.velocity_gain(velocity)
+        sound = self.patch.bank.sound(key + round(self._shift), velocity)
         voice = self.pool.start(now, key + self._shift, number, gain, sound)
         self._key[voice], self._channel[voice], self._down[voice] = key, number, True
 
@@ -216,7 +215,7 @@ class Part:
         """Hand a channel's numbers to the voices."""
         channel = self.channels[number]
         left, right = channel.gains()
-        depth = self.instrument.preset.modulation.vibrato_depth_cents * channel.modulation / 127.0
+        depth = self.patch.preset.modulation.vibrato_depth_cents * channel.modulation / 127.0
         row = self.pool.channels[number]
         row[kernel.CHANNEL_LEFT], row[kernel.CHANNEL_RIGHT] = left * self._gain, right * self._gain
         row[kernel.CHANNEL_CENTS] = 100.0 * channel.bend * channel.bend_range_semitones
@@ -224,7 +223,7 @@ class Part:
         self.pool.touch(number)
 
     def _reset_channels(self) -> None:
-        bend_range = self.instrument.preset.modulation.bend_range_semitones
+        bend_range = self.patch.preset.modulation.bend_range_semitones
         for number in range(N_CHANNELS):
             self.channels[number] = Channel(bend_range_semitones=bend_range)
             self._update(number)

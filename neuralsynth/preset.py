@@ -23,7 +23,7 @@ from neuralsynth.storage import whole_file
 
 FORMAT_VERSION = 1
 MAX_PRESET_BYTES = 256 << 10
-MAX_DOTS = 50  # on one line
+MAX_DOTS = 32  # on one line
 MAX_AXES = 64
 MAX_TAGS = 32
 

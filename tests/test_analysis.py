@@ -77,7 +77,9 @@ def test_noise_between_the_partials_comes_back_within_a_db(note):
     width = np.diff(np.minimum(GRID.band_edges_hz, 0.5 * RATE))
     expected = sigma * np.sqrt(width / (0.5 * RATE))
     level = np.sqrt(np.mean(found.spectrum.noise[STEADY] ** 2, axis=0))
-    np.testing.assert_allclose(db(level[2:]), db(expected[2:]), atol=1.0)
+    # Below 700 Hz a band of this note has only a few bins between partials: the estimate itself scatters.
+    np.testing.assert_allclose(db(level[2:5]), db(expected[2:5]), atol=1.6)
+    np.testing.assert_allclose(db(level[5:]), db(expected[5:]), atol=1.0)
 
 
 def test_one_noisy_band_is_found_in_its_place_at_its_level():
@@ -179,6 +181,21 @@ def test_a_constant_offset_changes_nothing():
 def test_what_holds_no_such_note_is_refused_with_a_reason(sound, says):
     with pytest.raises(RecordingError, match=says):
         analyse_note(sound, RATE, 57, GRID)
+
+
+@pytest.mark.parametrize("rate", [8_000, 44_100])
+@pytest.mark.parametrize("note", [0, 21, 60, 100, 127])
+@pytest.mark.parametrize("seconds", [0.06, 0.2])
+def test_short_notes_at_the_ends_of_the_keyboard_are_described_or_refused(rate, note, seconds):
+    pitch = float(note_to_hz(note))
+    sound = synthetic_note(min(pitch, 0.45 * rate), np.array([0.2]), seconds=seconds, sample_rate=rate)
+    try:
+        found = analyse_note(sound, rate, note, GRID)
+    except RecordingError:
+        assert pitch > 0.3 * rate or seconds * pitch < 8.0  # too few cycles, or too near half the rate, to be sure
+        return
+    assert np.all(np.isfinite(found.spectrum.partials)) and np.all(np.isfinite(found.spectrum.noise))
+    assert np.all(np.isfinite(found.spectrum.cents)) and np.all(found.spectrum.partials >= 0.0)
 
 
 def test_channels_are_averaged():

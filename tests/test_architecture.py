@@ -16,12 +16,13 @@ PACKAGE = Path(__file__).parents[1] / "neuralsynth"
 FLOORS = [
     ["errors"],
     ["units", "events", "knobs", "storage", "regular_file", "spectrum"],
-    ["spec", "audiofile"],
-    ["sound", "analysis", "effect_table"],
-    ["model_graph", "model_trial", "model_gate", "model", "effects", "preset"],
-    ["instrument"],
+    ["spec", "audiofile", "checking"],
+    ["sound", "analysis", "effect_table", "plugin_list"],
+    ["model_graph", "model_trial", "model_gate", "model", "effect_stages", "effects", "preset", "format_page"],
+    ["patch"],
     ["part"],
     ["engine"],
+    ["instrument"],
     ["scoring", "hosts"],
     ["training"],
     ["cli"],
@@ -30,7 +31,7 @@ FLOORS = [
 #: Outside library -> the modules that may import it.
 HOMES = {
     "onnxruntime": {"model", "training.export"},
-    "onnx": {"model_gate", "model_graph", "training.export"},
+    "onnx": {"model_graph", "model_trial", "training.export"},
     "pedalboard": {"effects"},
     "soundfile": {"audiofile"},
     "parselmouth": {"analysis.pitch"},

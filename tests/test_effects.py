@@ -361,7 +361,7 @@ def test_convolution_takes_only_files_of_the_presets_own_folder(tmp_path):
     (home / "link.wav").symlink_to(tmp_path / "outside.wav")
     (home / "text.wav").write_text("no audio")
     chain("convolution", folder=home, file="inside.wav")
-    outside = ("../outside.wav", str(tmp_path / "outside.wav"), "link.wav", "https://x.org/a.wav", ".", "..", "a\0b.wav")
+    outside = ("../outside.wav", str(tmp_path / "outside.wav"), "link.wav", "https://x.org/a.wav", "..", "a\0b.wav")
     for name in (*outside, "none.wav", "text.wav", ""):
         with pytest.raises(PresetError):
             chain("convolution", folder=home, file=name)

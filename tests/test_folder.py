@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from neuralsynth.analysis.folder import read_folder
+from neuralsynth.analysis.folder import SURE, contradicts, read_folder
+from neuralsynth.analysis.pitch import Listening, PitchEstimate, measure_pitch
 from neuralsynth.errors import RecordingError
-from neuralsynth.units import note_name, note_to_hz
+from neuralsynth.units import hz_to_note, note_name, note_to_hz
 
 RATE = 22_050
 
@@ -62,7 +63,7 @@ def test_midi_numbers_in_names_are_believed(tmp_path):
 def test_notes_without_names_are_measured(tmp_path):
     names = {"first.wav": 45, "other.wav": 60, "some.wav": 76.3, "take 3.wav": 52}
     recordings = by_name(read_folder(fill(tmp_path, names)))
-    assert {n: r.note for n, r in recordings.items()} == {"first.wav": 45, "other.wav": 60, "some.wav": 76, "take 3.wav": 52}
+    assert {n: r.note for n, r in recordings.items()} == {n: round(note) for n, note in names.items()}
     assert {r.note_from for r in recordings.values()} == {"measured"}
     assert recordings["some.wav"].pitch_hz == pytest.approx(float(note_to_hz(76.3)), rel=3e-3)
 
@@ -103,9 +104,25 @@ def test_mistuned_note_keeps_its_name(tmp_path):
 
 def test_octave_slip_of_the_ear_does_not_overrule_a_name(tmp_path):
     fill(tmp_path, {f"m{note:03d}.wav": note for note in (50, 55, 65, 70)})
-    for note in (48, 57, 62):  # an organ: the octave above is 16 dB louder than the fundamental and its odd partials
-        write(tmp_path / f"m{note:03d}.wav", tone(note, amplitudes=(0.16, 1.0, 0.16, 0.5, 0.1, 0.3, 0.05, 0.2)))
+    # An organ: a whole sawtooth an octave up, 23 dB above the fundamental and its odd partials.
+    octave_up = [0.07, 1.0, 0.07, 0.5, 0.07, 0.33, 0.0, 0.25, 0.0, 0.2, 0.0, 0.17, 0.0, 0.14, 0.0, 0.12]
+    for note in (57, 62):
+        audio = tone(note, seconds=1.0, amplitudes=octave_up, rate=44_100)
+        assert round(float(hz_to_note(measure_pitch(audio, 44_100).pitch_hz))) == note + 12
+        assert measure_pitch(audio, 44_100).confidence >= SURE
+        write(tmp_path / f"m{note:03d}.wav", audio, rate=44_100)
     assert {r.note_from for r in read_folder(tmp_path).used} == {"name"}
+
+
+@pytest.mark.parametrize(
+    ("confidence", "named_evidence", "loses"), [(0.9, 0.1, True), (0.9, 0.6, False), (0.3, 0.1, False)]
+)
+def test_name_loses_only_to_a_sure_ear_and_clearly_more_evidence(confidence, named_evidence, loses):
+    candidates_hz = note_to_hz(np.arange(40, 90))
+    evidence = np.full(50, 0.0)
+    evidence[72 - 40], evidence[60 - 40] = 0.7, named_evidence
+    heard = Listening(PitchEstimate(float(note_to_hz(72)), confidence), candidates_hz, evidence)
+    assert contradicts(heard, 60) == loses
 
 
 def test_unclear_pitch_keeps_its_name(tmp_path):
@@ -115,13 +132,12 @@ def test_unclear_pitch_keeps_its_name(tmp_path):
     assert by_name(read_folder(tmp_path))["m061.wav"].note == 61
 
 
-def test_noise_without_a_name_is_skipped(tmp_path):
+def test_sound_without_pitch_and_name_is_skipped(tmp_path):
     fill(tmp_path, {"C4.wav": 60})
-    write(tmp_path / "knock.wav", 0.05 * np.random.default_rng(0).standard_normal(RATE // 8))
-    knock = by_name(read_folder(tmp_path))["knock.wav"]
-    assert not knock.used or knock.note_from == "measured"
-    if not knock.used:
-        assert "name it such as C4" in knock.reason
+    write(tmp_path / "hiss.wav", 0.05 * np.random.default_rng(0).standard_normal(RATE))
+    hiss = by_name(read_folder(tmp_path))["hiss.wav"]
+    assert not hiss.used
+    assert "name it such as C4" in hiss.reason
 
 
 # ---- velocities
@@ -252,8 +268,8 @@ BAD = {
     "silent": (lambda p: write(p, np.zeros(RATE)), "is silent"),
     "nearly silent": (lambda p: write(p, tone(60, gain=1e-4)), "is silent"),
     "constant": (lambda p: write(p, np.full(RATE, 0.5)), "holds only a constant"),
-    "not a number": (lambda p: write(p, np.where(np.arange(RATE) == 99, np.nan, tone(60, 1)), subtype="FLOAT"), "finite"),
-    "infinite": (lambda p: write(p, np.where(np.arange(RATE) == 99, np.inf, tone(60, 1)), subtype="FLOAT"), "finite"),
+    "not a number": (lambda p: write(p, np.append(tone(60), np.nan), subtype="FLOAT"), "finite"),
+    "infinite": (lambda p: write(p, np.append(tone(60), np.inf), subtype="FLOAT"), "finite"),
     "cut off": (lambda p: (write(p, tone(60)), cut(p, 0.6)), "is cut off"),
     "header only": (lambda p: (write(p, tone(60)), cut(p, 0.0005)), "cannot be read"),
     "folder": (lambda p: p.mkdir(), None),
@@ -313,12 +329,14 @@ def test_link_loops_and_deep_folders_end(tmp_path):
     assert [r.name for r in read_folder(tmp_path).recordings] == ["a/C4.wav"]
 
 
-def test_names_that_are_no_text_are_shown(tmp_path):
-    fill(tmp_path, {"C4.wav": 60})
-    os.rename(tmp_path / "C4.wav", os.fsencode(tmp_path) + b"/C4 \xff\n.wav")
+def test_file_whose_name_is_no_text_does_no_harm(tmp_path):
+    fill(tmp_path, {"C4.wav": 60, "D4.wav": 62})
+    os.rename(tmp_path / "D4.wav", os.fsencode(tmp_path) + b"/D4 \xff\n.wav")
     read = read_folder(tmp_path)
-    assert read.used[0].note == 60
-    json.dumps(read.to_json()).encode("utf-8")
+    odd = next(r for r in read.recordings if r.name != "C4.wav")
+    assert odd.note == 62 if odd.used else odd.reason == "has a name that is no text; rename it"
+    assert by_name(read)["C4.wav"].used
+    json.dumps(read.to_json(), ensure_ascii=False).encode("utf-8")
 
 
 @pytest.mark.parametrize(("make", "says"), [

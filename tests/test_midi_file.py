@@ -150,9 +150,12 @@ def test_type_2_plays_its_tracks_one_after_another_each_from_its_own_tempo(tmp_p
 
 
 def test_equal_times_keep_the_order_of_the_file(tmp_path):
-    one, two = b"\x60\x90\x3c\x40\x00\x80\x3c\x40" + END, b"\x60\xb0\x07\x10\x00\xb0\x07\x20" + END
-    song = read(tmp_path, header(2) + chunk(one) + chunk(two))
-    assert [m for _, m in played(song)] == ["903c40", "803c40", "b00710", "b00720"]
+    volumes = b"\x60\xb0\x07\x00" + b"".join(bytes([0, 0x07, value]) for value in range(1, 128))
+    later = b"\x60\x90\x3c\x40\x00\x80\x3c\x40" + END  # so that the tracks overlap in time
+    song = read(tmp_path, header(2) + chunk(volumes + later) + chunk(volumes.replace(b"\xb0", b"\xb1") + END))
+    expected = [f"b{channel}07{value:02x}" for channel in (0, 1) for value in range(128)]
+    assert [m for _, m in played(song)] == [*expected, "903c40", "803c40"]
+    assert song.track.tolist() == [0] * 128 + [1] * 128 + [0] * 2
 
 
 def test_foreign_chunks_are_skipped_in_silence(tmp_path):

@@ -185,6 +185,11 @@ def hide_a_subgraph(model):
     node_named(model, "brightness").attribute.append(helper.make_attribute("body", subgraph()))
 
 
+def disguise_a_subgraph(model):
+    hide_a_subgraph(model)
+    node_named(model, "brightness").attribute[0].type = onnx.AttributeProto.FLOAT
+
+
 def add_function(model):
     model.functions.append(helper.make_function("own", "Relu", ["x"], ["y"], [], [helper.make_opsetid("", 18)]))
 
@@ -258,6 +263,7 @@ STATIC = {
     "no operator set": (lambda m: m.ClearField("opset_import"), "operator sets"),
     "function": (add_function, "functions"),
     "subgraph in a harmless operator": (hide_a_subgraph, "attribute 'body' of Sigmoid"),
+    "subgraph that calls itself a number": (disguise_a_subgraph, "attribute 'body' of Sigmoid"),
     "external weight": (external_weight, "lies in another file"),
     "external data in a Constant": (external_constant_node, "lies in another file"),
     "NaN weight": (lambda m: set_constant(m, "slope_0", np.nan), "'slope_0' is not finite"),

@@ -17,7 +17,7 @@ LAYERS = {40: 1, 80: 2, 118: 3}
 
 def flat(note):
     """The name with flats, such as Bb3."""
-    return "C Db D Eb E F Gb G Ab A Bb B".split()[note % 12] + str(note // 12 - 1)
+    return ["C", "Db", "D", "Eb", "E", "F", "Gb", "G", "Ab", "A", "Bb", "B"][note % 12] + str(note // 12 - 1)
 
 
 def sharp_s(note):

@@ -19,9 +19,9 @@ from neuralsynth.units import note_to_hz
 torch = pytest.importorskip("torch")
 warnings.filterwarnings("ignore")
 
-from neuralsynth.training import augment, baselines, dataset, fit, losses, points, run, vae, watch  # noqa: E402
+from neuralsynth.training import analyses, augment, baselines, checkpoints, dataset, losses, points, run, vae, watch  # noqa: E402
 from neuralsynth.training.config import TrainConfig, VaeConfig  # noqa: E402
-from neuralsynth.training.fit import train_folder  # noqa: E402
+from neuralsynth.training.run import train_folder  # noqa: E402
 
 RATE = 44_100
 TINY = TrainConfig(
@@ -63,7 +63,7 @@ def trained(folder, tmp_path_factory):
     """An uninterrupted tiny training: result and final checkpoint."""
     where = tmp_path_factory.mktemp("calm")
     result = train_folder(folder, where / "tone.onnx", TINY, show_progress=False)
-    return result, run.Run(result.run_dir).load()[0]
+    return result, checkpoints.Run(result.run_dir).load()[0]
 
 
 def stop_after(monkeypatch, steps):
@@ -98,10 +98,10 @@ def assert_same_weights(a, b):
 
 def test_a_killed_training_resumes_to_bit_identical_weights(folder, trained, tmp_path, monkeypatch):
     killed = killed_run(folder, tmp_path, monkeypatch, steps=13)
-    assert run.Run(killed).load()[0]["step"] == 10
+    assert checkpoints.Run(killed).load()[0]["step"] == 10
     result = train_folder(folder, tmp_path / "tone.onnx", TINY, resume=killed, show_progress=False)
     assert result.steps == TINY.steps
-    assert_same_weights(trained[1], run.Run(killed).load()[0])
+    assert_same_weights(trained[1], checkpoints.Run(killed).load()[0])
 
 
 def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(folder, trained, tmp_path, monkeypatch):
@@ -112,7 +112,7 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(folder, traine
     newest.write_bytes(data)
     result = train_folder(folder, tmp_path / "tone.onnx", TINY, resume=killed, show_progress=False)
     assert any("damaged" in warning and newest.name in warning for warning in result.warnings)
-    assert_same_weights(trained[1], run.Run(killed).load()[0])
+    assert_same_weights(trained[1], checkpoints.Run(killed).load()[0])
 
 
 def test_the_last_two_checkpoints_and_the_best_are_kept(trained):
@@ -126,9 +126,9 @@ def test_a_checkpoint_with_code_in_it_is_refused(tmp_path):
             return (print, ("code was run",))
 
     path = tmp_path / "step-00000001.pt"
-    path.write_bytes(run.pack({"step": 1, "evil": Evil()}))
+    path.write_bytes(checkpoints.pack({"step": 1, "evil": Evil()}))
     with pytest.raises(CheckpointError, match="is no checkpoint"):
-        run.unpack(path)
+        checkpoints.unpack(path)
 
 
 def test_resuming_on_other_recordings_is_refused(folder, trained, tmp_path):
@@ -152,17 +152,10 @@ def test_a_damaged_plan_is_refused(folder, tmp_path, text):
 
 def test_the_budget_in_minutes_is_kept(folder, tmp_path):
     started = time.monotonic()
-    config = replace(TINY, steps=0, minutes=0.35)
+    config = replace(TINY, steps=0, minutes=0.25)
     result = train_folder(folder, tmp_path / "tone.onnx", config, show_progress=False)
-    assert result.steps >= fit.MIN_STEPS
+    assert result.steps >= run.MIN_STEPS
     assert time.monotonic() - started < 1.2 * 60 * config.minutes
-
-
-def test_the_same_seed_gives_the_same_file(folder, trained, tmp_path):
-    result = train_folder(folder, tmp_path / "tone.onnx", TINY, show_progress=False)
-    a, b = (r.model_path.with_suffix(".check.npz") for r in (trained[0], result))
-    with np.load(a) as one, np.load(b) as other:
-        assert all(np.array_equal(one[name], other[name]) for name in one)
 
 
 def test_the_log_holds_losses_pictures_and_sounds(trained):
@@ -202,7 +195,7 @@ def table_of_formants(notes, grid):
 
 def test_an_unseen_note_is_predicted_better_than_by_its_nearest_neighbour():
     """With a resonance fixed in frequency, a neighbour's partials carry it to a wrong place; the model must not."""
-    from neuralsynth.training.loop import Schedule, VaeTraining, note_distance, to_tensors
+    from neuralsynth.training.fit import Schedule, VaeTraining, note_distance, to_tensors
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -210,7 +203,7 @@ def test_an_unseen_note_is_predicted_better_than_by_its_nearest_neighbour():
     table = table_of_formants(range(45, 76, 3), grid)
     unseen = table.note == 60
     train, held = table.only(~unseen), table.only(unseen)
-    network = [vae.Vae(TINY.model, grid, fit.statistics_of(train)) for _ in range(2)]
+    network = [vae.Vae(TINY.model, grid, run.statistics_of(train)) for _ in range(2)]
     ear = losses.MelEar(grid)
     module = VaeTraining(*network, ear, Schedule(0, 300, 4e-3, 0.02))
     optimizer, batches = module.configure_optimizers(), augment.Batches(train, 0, 16)
@@ -226,8 +219,9 @@ def test_an_unseen_note_is_predicted_better_than_by_its_nearest_neighbour():
     decoded = network[0].decoder.decode(network[0].points[:1], truth["note"], torch.from_numpy(held.velocity))
     neighbour = train.only(train.note == 57)
     copied = replace_levels(decoded, neighbour)
-    played_db = float(note_distance(ear, decoded, truth))
-    assert played_db < 0.7 * float(note_distance(ear, copied, truth)), played_db
+    with torch.no_grad():
+        played_db, copied_db = (float(note_distance(ear, x, truth)) for x in (decoded, copied))
+    assert played_db < 0.7 * copied_db, (played_db, copied_db)
 
 
 def replace_levels(decoded, table):
@@ -325,11 +319,11 @@ def test_a_damaged_kept_analysis_is_made_again(tmp_path):
     grid = SpectrumGrid.warped(32, 0.5, 16, 8)
     audio = formant_tone(60, 100)
     recording = SimpleNamespace(path="a.wav", note=60, velocity=100, digest="d" * 16, group="", load=lambda: (audio, RATE))
-    (first,), _ = dataset.analyse_recordings([recording], grid, tmp_path, 1)
+    (first,), _ = analyses.analyse_recordings([recording], grid, tmp_path, 1)
     (kept,) = tmp_path.glob("*.npz")
     for damaged in (b"", b"PK\x03\x04", kept.read_bytes()[:2000]):
         kept.write_bytes(damaged)
-        (again,), _ = dataset.analyse_recordings([recording], grid, tmp_path, 1)
+        (again,), _ = analyses.analyse_recordings([recording], grid, tmp_path, 1)
         assert np.array_equal(again[1].spectrum.partials, first[1].spectrum.partials)
 
 

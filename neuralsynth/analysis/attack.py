@@ -42,7 +42,8 @@ def attack_levels(audio: np.ndarray, sample_rate: float, pitch_hz: float, second
     size = 2 * round(0.5 * WINDOW_SECONDS * sample_rate)
     n = int(seconds / STEP_SECONDS) + 1
     start = np.round(np.arange(n) * STEP_SECONDS * sample_rate).astype(int)
-    padded = np.pad(audio[: start[-1] + size], (size // 2, size))
+    used = audio[: start[-1] + size]
+    padded = np.pad(used, (size // 2, start[-1] + 2 * size - len(used)))
     frames = np.lib.stride_tricks.sliding_window_view(padded, size)[start]
     power = np.abs(rfft(frames * np.hanning(size), axis=1, workers=1)) ** 2
     band = np.searchsorted(BAND_EDGES_HZ, np.arange(power.shape[1]) * sample_rate / size, side="right") - 1

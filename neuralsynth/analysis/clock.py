@@ -70,33 +70,53 @@ def _hann_response(offset_bins: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class WarpedAudio:
-    """A recording on its pitch clock: `per_cycle` samples in each cycle, from `first_cycle`."""
+    """A recording on its pitch clock: `per_cycle` samples in each cycle, from cycle 0."""
 
     samples: np.ndarray  # [S]
     per_cycle: int
-    first_cycle: float
 
 
-def warp(audio: np.ndarray, sample_rate: float, clock: PitchClock) -> WarpedAudio:
-    """Resample `audio` `[S]` to the clock (FFT oversampling by two, then cubic splines)."""
+@dataclass(frozen=True)
+class DenseAudio:
+    """A recording ready to be read between its samples: cubic spline coefficients at twice its rate."""
+
+    coefficients: np.ndarray  # [2·S + padding]
+    sample_rate: float
+    seconds: float
+
+
+def dense(audio: np.ndarray, sample_rate: float) -> DenseAudio:
+    """Oversample `audio` `[S]` by two (FFT) and fit a cubic spline."""
     from scipy.fft import next_fast_len
-    from scipy.ndimage import map_coordinates
+    from scipy.ndimage import spline_filter1d
     from scipy.signal import resample
 
-    pad = next_fast_len(len(audio) + 64)
-    dense = resample(np.pad(audio, (0, pad - len(audio))), 2 * pad).astype(np.float32)
-    per_cycle = next_fast_len(int(np.ceil(sample_rate / clock.pitch_hz.min())), real=True)
-    end = clock.cycles_at(np.array([len(audio) / sample_rate]))[0]
+    size = next_fast_len(len(audio) + 64)
+    twice = resample(np.pad(audio, (0, size - len(audio))), 2 * size)
+    coefficients = spline_filter1d(twice, order=3, output=np.float32, mode="mirror")
+    return DenseAudio(coefficients, sample_rate, len(audio) / sample_rate)
+
+
+def warp(audio: DenseAudio, clock: PitchClock) -> WarpedAudio:
+    """Resample a recording to the clock."""
+    from scipy.fft import next_fast_len
+    from scipy.ndimage import map_coordinates
+
+    per_cycle = next_fast_len(int(np.ceil(audio.sample_rate / clock.pitch_hz.min())), real=True)
+    end = clock.cycles_at(np.array([audio.seconds]))[0]
     cycles = np.arange(int(end * per_cycle)) / per_cycle
-    where = clock.seconds_at(cycles) * (2 * sample_rate)
-    samples = map_coordinates(dense, where[None], order=3, mode="constant", output=np.float32)
-    return WarpedAudio(samples, per_cycle, 0.0)
+    where = clock.seconds_at(cycles) * (2.0 * audio.sample_rate)
+    samples = map_coordinates(
+        audio.coefficients, where[None], order=3, mode="mirror", output=np.float32, prefilter=False
+    )
+    return WarpedAudio(samples, per_cycle)
 
 
-def windowed_spectra(audio: np.ndarray, sample_rate: float, clock: PitchClock, times: np.ndarray, cycles: int,
-                     padding: int = 2) -> Spectra:
+def windowed_spectra(
+    audio: DenseAudio, clock: PitchClock, times: np.ndarray, cycles: int, padding: int = 2
+) -> Spectra:
     """Warp and take spectra in one go (see `spectra_of`)."""
-    return spectra_of(warp(audio, sample_rate, clock), clock, times, cycles, padding)
+    return spectra_of(warp(audio, clock), clock, times, cycles, padding)
 
 
 def spectra_of(warped: WarpedAudio, clock: PitchClock, times: np.ndarray, cycles: int, padding: int = 2) -> Spectra:
@@ -104,7 +124,7 @@ def spectra_of(warped: WarpedAudio, clock: PitchClock, times: np.ndarray, cycles
     from scipy.fft import rfft
 
     length = cycles * warped.per_cycle
-    centre = np.round((clock.cycles_at(times) - warped.first_cycle) * warped.per_cycle).astype(int)
+    centre = np.round(clock.cycles_at(times) * warped.per_cycle).astype(int)
     padded = np.pad(warped.samples, (length, length))
     start = np.clip(centre + length - length // 2, 0, len(padded) - length)
     frames = np.lib.stride_tricks.sliding_window_view(padded, length)[start]
@@ -112,5 +132,5 @@ def spectra_of(warped: WarpedAudio, clock: PitchClock, times: np.ndarray, cycles
     values = rfft(frames * (window * (4.0 / length)), padding * length, axis=1, workers=1)
     # Phase counts from the middle of the window.
     turn = np.exp(2j * np.pi * np.arange(values.shape[1]) * (length // 2) / (padding * length)).astype(np.complex64)
-    actual = clock.seconds_at(centre / warped.per_cycle + warped.first_cycle)
+    actual = clock.seconds_at(centre / warped.per_cycle)
     return Spectra(actual, values * turn, cycles, padding)

@@ -1,7 +1,8 @@
 """How far two sounds are apart, in dB: a multi-resolution mel spectrogram distance.
 
-The mean absolute difference in dB between magnitude mel spectrograms, over four FFT sizes. Both sounds are trimmed
-to their onset and the level of the second is matched to the first, so that neither a delay nor a gain counts.
+The mean absolute difference in dB between magnitude mel spectrograms (20 Hz to 20 kHz), over four FFT sizes. Both
+sounds are trimmed to their onset, any constant offset is taken off, and the level of the second is matched to the
+first, so that neither a delay nor a gain counts.
 Lengths: only the common length after trimming is compared; what one sound has beyond the other's end counts for
 nothing, so give both the same length if an early end shall count.
 """
@@ -63,11 +64,12 @@ def mel_spectrogram(audio: np.ndarray, sample_rate: int, size: int, n_bands: int
 
 @lru_cache(maxsize=16)
 def _mel_weights(sample_rate: int, size: int, n_bands: int) -> np.ndarray:
-    """Triangles equally wide in mel from 0 Hz to half the rate, area 1 each, `[size/2 + 1, n_bands]`.
+    """Triangles equally wide in mel over what a `NoteSpectrum` covers, area 1 each, `[size/2 + 1, n_bands]`.
 
     A triangle narrower than the FFT's bins takes the two bins beside its centre.
     """
-    corners = mel_to_hz(np.linspace(hz_to_mel(LOWEST_BAND_HZ), hz_to_mel(min(HIGHEST_BAND_HZ, 0.5 * sample_rate)), n_bands + 2))
+    highest = min(HIGHEST_BAND_HZ, 0.5 * sample_rate)
+    corners = mel_to_hz(np.linspace(hz_to_mel(LOWEST_BAND_HZ), hz_to_mel(highest), n_bands + 2))
     bins = np.arange(size // 2 + 1) * sample_rate / size
     width = np.maximum(np.diff(corners), sample_rate / size)
     rise = 1.0 - (corners[1:-1] - bins[:, None]) / width[:-1]

@@ -75,6 +75,8 @@ def reason_without_file(error: Exception, file: Path) -> str:
     """What an error says, without the file's name in front."""
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be read ({error.strerror})"
+    if isinstance(error, UnicodeError):
+        return "has a name that is no text; rename it"
     return str(error).removeprefix(f"{file}: ").replace(f"Error opening {str(file)!r}: ", "")
 
 

@@ -118,7 +118,8 @@ def read_folder(path: Path | str, progress: Callable[[int, int], None] | None = 
     sfz, sfz_warnings = read_sfz_files(path, sfz_files)
     recordings, shifts, shift_warnings = _decide(heard, sfz)
     if not any(r.used for r in recordings):
-        raise RecordingError(f"{path}: holds no usable recording{_why_none(recordings)}; give single notes ({_allowed()})")
+        why = _why_none(recordings)
+        raise RecordingError(f"{path}: holds no usable recording{why}; give single notes ({_allowed()})")
     shift = shifts.most_common(1)[0][0] if shifts else 0
     return Folder(path, tuple(recordings), shift, tuple(warnings + sfz_warnings + shift_warnings))
 
@@ -144,7 +145,7 @@ def _hear(folder: Path, file: Path) -> _Heard:
     try:
         recording = replace(recording, digest=checked_digest(file))
         mono, sample_rate = read_checked(file)
-    except (RecordingError, OSError) as error:
+    except (RecordingError, OSError, UnicodeError) as error:
         return _Heard(replace(recording, reason=reason_without_file(error, file)))
     listening = listen(mono, sample_rate)
     level_db = float(gain_to_db(np.sqrt(np.mean(loud_part(mono.astype(np.float64), sample_rate) ** 2))))
@@ -180,11 +181,11 @@ def _decide(heard: list[_Heard], sfz: dict[Path, SfzReading]) -> tuple[list[Reco
     for one in heard:
         if one.recording.used:
             groups[one.recording.group].append(one)
-    everyone = [(g, one, r) for g, members in groups.items() for one, r in zip(members, _readings(members), strict=True)]
-    overall = _shift_by_style([(one, r) for _, one, r in everyone], least_votes=1)
+    read = {group: list(zip(members, _readings(members), strict=True)) for group, members in groups.items()}
+    overall = _shift_by_style([pair for pairs in read.values() for pair in pairs], least_votes=1)
     decided, shifts, warnings = {}, Counter(), []
     for group, members in groups.items():
-        readings = [(one, r) for g, one, r in everyone if g == group]
+        readings = read[group]
         own = {**overall, **_shift_by_style(readings, least_votes=3)}
         for as_number, octaves in own.items():
             n_files = sum(r.note is not None and r.as_number == as_number for _, r in readings)
@@ -255,28 +256,31 @@ def _with_note(one: _Heard, recording: Recording, note: int | None, note_from: s
             reason = "has no clear pitch, and its name gives no note; name it such as C4 or m060"
             return replace(recording, used=False, velocity=None, velocity_from=None, reason=reason)
         return replace(recording, note=sounding, note_from="measured")
-    if sounding is not None and _contradicts(one.listening, note):
+    if sounding is not None and contradicts(one.listening, note):
         reason = f"{note_from} says {note}, sounds like {sounding}"
         return replace(recording, note=sounding, note_from="measured", reason=reason)
     return replace(recording, note=note, note_from=note_from)
 
 
-def _contradicts(listening: Listening, note: int) -> bool:
+def contradicts(listening: Listening, note: int) -> bool:
     """Whether the sound surely is another note: a sure ear, and clearly less evidence for the named pitch.
 
     Where the two pitches share overtones (octaves, twelfths, fifths) the named one needs less to stand, since that is
     where pitch trackers slip.
     """
     estimate = listening.estimate
-    away = abs(float(hz_to_note(estimate.pitch_hz)) - note)
-    if estimate.confidence < SURE or away < TOLERANCE:
+    if estimate.confidence < SURE:
         return False
-    if any(abs(away - 12.0 * np.log2(n)) < TOLERANCE and estimate.pitch_hz > note_to_hz(note) for n in listening.undertones):
+    above = float(hz_to_note(estimate.pitch_hz)) - note
+    away = abs(above)
+    if away < TOLERANCE:
+        return False
+    if any(abs(above - 12.0 * np.log2(n)) < TOLERANCE for n in listening.undertones):
         return False
     related = bool(np.any(np.abs(away - _OVERTONE_SEMITONES) < TOLERANCE))
     share = _OVERTONE_SHARE if related else _OTHER_SHARE
-    named, measured = listening.evidence_for(float(note_to_hz(note)), 0.4), listening.evidence_for(estimate.pitch_hz, 0.4)
-    return named < share * measured
+    named = listening.evidence_for(float(note_to_hz(note)), 0.4)
+    return named < share * listening.evidence_for(estimate.pitch_hz, 0.4)
 
 
 def _levelled(recordings: list[Recording], level_db: dict[Path, float]) -> list[Recording]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from neuralsynth.analysis.clock import PitchClock, windowed_spectra
+from neuralsynth.analysis.clock import DenseAudio, PitchClock, windowed_spectra
 from neuralsynth.spectrum import stretched_ratios
 
 #: How far from the nominal note a fundamental is looked for.
@@ -72,21 +72,21 @@ def constant_clock(pitch_hz: float, seconds: float) -> PitchClock:
     return PitchClock(times, np.full(len(times), pitch_hz))
 
 
-def follow(audio: np.ndarray, sample_rate: float, clock: PitchClock, inharmonicity: float) -> PitchClock:
-    """The clock with its pitch corrected to what the partials of `audio` `[S]` do, in two passes."""
+def follow(audio: DenseAudio, clock: PitchClock, inharmonicity: float) -> PitchClock:
+    """The clock with its pitch corrected to what the partials of `audio` do, in two passes."""
     pitch_hz = float(np.median(clock.pitch_hz))
-    ratios = stretched_ratios(n_followed(sample_rate, pitch_hz), inharmonicity)
+    ratios = stretched_ratios(n_followed(audio.sample_rate, pitch_hz), inharmonicity)
     for smooth_seconds, wander in PASSES:
         slip = ratios * wander * pitch_hz * CLOCK_STEP_SECONDS
         usable = ratios[: max(1, int(np.sum(slip < 0.4)))]
-        times, cents = _correction(audio, sample_rate, clock, usable, smooth_seconds)
+        times, cents = _correction(audio, clock, usable, smooth_seconds)
         moved = 2.0 ** (np.interp(clock.seconds, times, cents) / 1200.0)
         clock = PitchClock(clock.seconds, clock.pitch_hz * moved)
     return clock
 
 
 def _correction(
-    audio: np.ndarray, sample_rate: float, clock: PitchClock, ratios: np.ndarray, smooth_seconds: float
+    audio: DenseAudio, clock: PitchClock, ratios: np.ndarray, smooth_seconds: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Times `[N]` and the cents `[N]` by which the clock is too low, from partials at `ratios`.
 
@@ -97,7 +97,7 @@ def _correction(
 
     times = clock.seconds[:-1] + 0.5 * CLOCK_STEP_SECONDS
     times = times if len(times) > 1 else clock.seconds
-    spectra = windowed_spectra(audio, sample_rate, clock, times, cycles=4)
+    spectra = windowed_spectra(audio, clock, times, cycles=4)
     values = spectra.at(ratios)
     advance = np.diff(clock.cycles_at(spectra.times))
     turned = values[1:] * np.conj(values[:-1]) * np.exp(-2j * np.pi * ratios * advance[:, None])

@@ -25,7 +25,7 @@ _VELOCITY_PREFIXES = {"v", "vel", "velo", "velocity", "vl"}
 _LAYER_PREFIXES = {"l", "lay", "layer", "lyr", "dyn", "dynamic"}
 _NEVER_NOTES = _VELOCITY_PREFIXES | _LAYER_PREFIXES | {
     "r", "rr", "round", "robin", "take", "tk", "t", "alt", "var", "variation", "mic", "ch", "chan", "channel", "track",
-    "part", "version", "ver", "rev", "session", "day", "no", "nr", "bpm", "hz", "khz", "bit", "bits", "sr", "seed", "id",
+    "part", "version", "ver", "rev", "session", "day", "no", "nr", "bpm", "hz", "khz", "bit", "bits", "sr", "id",
 }  # fmt: skip
 _UNITS = r"(?:\.\d+)?\s?(?:k|khz|hz|bits?|ms|s|sec|db|bpm|cents?|st)(?![A-Za-z])"
 _SEMITONES = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
@@ -113,7 +113,8 @@ def _slots(stem: str) -> dict[Slot, int]:
 
 def _note_number(letter: str, accidental: str | None, octave: int) -> int:
     """MIDI number, C4 = 60, of a note name; may lie outside 0..127 until the octave convention is known."""
-    sign = {"#": 1, "♯": 1, "sharp": 1, "is": 1, "s": 1, "b": -1, "♭": -1, "flat": -1, "es": -1, None: 0}[accidental]
+    signs = {"#": 1, "♯": 1, "sharp": 1, "is": 1, "s": 1, "b": -1, "♭": -1, "flat": -1, "es": -1, None: 0}
+    sign = signs[accidental]
     if (letter.lower(), accidental) == ("e", "s"):  # German Es is E flat, and nobody writes E sharp
         sign = -1
     return 12 * (octave + 1) + _SEMITONES[letter.lower()] + sign
@@ -167,7 +168,7 @@ def _prior(slot: Slot, present: list[int]) -> float:
 
 
 def _velocities(stems: Sequence[str], found: list[dict[Slot, int]], notes: list[Slot]) -> list[int | None]:
-    """Velocity of each name: a number after `v` or `vel`, a layer number, a dynamics word, or the number by the note."""
+    """Velocity of each name: a number after `v` or `vel`, a layer, a dynamics word, or the number by the note."""
     result: list[int | None] = [None] * len(stems)
     for slot in _velocity_slots(found, notes):
         values = [slots.get(slot) for slots in found]

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from neuralsynth.analysis.clock import PitchClock
+from neuralsynth.analysis.clock import DenseAudio, PitchClock, dense
 from neuralsynth.analysis.fundamental import constant_clock, find_pitch, follow
-from neuralsynth.analysis.partials import measure
+from neuralsynth.analysis.partials import HIGHEST_SHARE_OF_RATE, measure
 from neuralsynth.analysis.signal import ENVELOPE_STEP_SECONDS, envelope, find_end_seconds, find_onset_seconds
 from neuralsynth.analysis.stiffness import fit_stiffness
 from neuralsynth.errors import RecordingError
@@ -25,6 +25,8 @@ FALL_DB = 10.5
 RELEASE_DB = 8.0
 #: Partials must explain this much of the sound: right notes give over 0.9, noise 0.1, other notes up to 0.3.
 MIN_TONE_SHARE = 0.4
+#: Sound heard beyond the last frame, so that its windows are full.
+SPARE_SECONDS = 0.25
 
 
 @dataclass(frozen=True)
@@ -45,31 +47,42 @@ def analyse_note(audio_mono: np.ndarray, sample_rate: int, note: float, grid: Sp
     Raises:
         RecordingError: silent, too short, or nothing of this pitch in it.
     """
-    audio = np.asarray(audio_mono, dtype=np.float64)
-    audio = audio - np.mean(audio) if len(audio) else audio  # an offset is no sound, and would hide the onset
+    audio, onset, end = _usable(np.asarray(audio_mono, dtype=np.float64), sample_rate)
+    rate, length = float(sample_rate), end - onset
+    nominal_hz = float(note_to_hz(note))
+    missing = RecordingError(f"no tone of about {nominal_hz:.1f} Hz (note {note:g}) stands out in it")
+    if nominal_hz > HIGHEST_SHARE_OF_RATE * rate:
+        raise missing
+    first = round(onset * rate)
+    sustains, usable = _sustain(audio[first : round(end * rate)], rate, length)
+    length = min(length, float(grid.frame_seconds[-1]) + SPARE_SECONDS)
+    heard = audio[first : first + round((length + SPARE_SECONDS) * rate)]
+    between = dense(heard, rate)
+    clock, inharmonicity = _follow_pitch(heard, between, length, nominal_hz)
+    pitch_hz = _median_pitch(heard, rate, clock)
+    n_valid = max(1, int(np.searchsorted(grid.frame_seconds, usable, side="right")))
+    ratios = stretched_ratios(grid.n_partials, inharmonicity)
+    measured = measure(heard, between, clock, pitch_hz, ratios, grid, n_valid)
+    times = grid.frame_seconds[:n_valid]
+    if _tone_share(heard, rate, pitch_hz, times, measured.partials) < MIN_TONE_SHARE:
+        raise missing
+    cents = ratio_to_cents(np.interp(times, clock.seconds, clock.pitch_hz) / pitch_hz)
+    hold = np.minimum(np.arange(grid.n_frames), n_valid - 1)
+    spectrum = NoteSpectrum(grid, measured.partials[hold], ratios, cents[hold], measured.noise[hold])
+    return NoteAnalysis(spectrum, pitch_hz, inharmonicity, n_valid, onset, sustains)
+
+
+def _usable(audio: np.ndarray, sample_rate: int) -> tuple[np.ndarray, float, float]:
+    """The recording without its constant offset (which would hide the onset), and where the sound begins and ends."""
     if len(audio) < MIN_SECONDS * sample_rate:
         raise RecordingError(f"lasts {len(audio) / sample_rate:.3f} s; a note needs at least {MIN_SECONDS} s")
+    audio = audio - np.mean(audio)
     if np.max(np.abs(audio)) < SILENT_BELOW:
         raise RecordingError("is silent (never louder than -80 dB of full scale)")
     onset, end = find_onset_seconds(audio, sample_rate), find_end_seconds(audio, sample_rate)
     if end - onset < MIN_SECONDS:
         raise RecordingError(f"holds {end - onset:.3f} s of sound; a note needs at least {MIN_SECONDS} s")
-    note_audio = audio[round(onset * sample_rate) :]
-    length = end - onset
-    rate = float(sample_rate)
-    clock, inharmonicity = _follow_pitch(note_audio, rate, length, float(note_to_hz(note)))
-    pitch_hz = _median_pitch(note_audio, rate, clock)
-    sustains, usable = _sustain(note_audio, rate, length)
-    n_valid = max(1, int(np.searchsorted(grid.frame_seconds, usable, side="right")))
-    ratios = stretched_ratios(grid.n_partials, inharmonicity)
-    measured = measure(note_audio, rate, clock, pitch_hz, ratios, grid, n_valid)
-    times = grid.frame_seconds[:n_valid]
-    if _tone_share(note_audio, rate, pitch_hz, times, measured.partials) < MIN_TONE_SHARE:
-        raise RecordingError(f"no tone of about {float(note_to_hz(note)):.1f} Hz (note {note:g}) stands out in it")
-    cents = ratio_to_cents(np.interp(times, clock.seconds, clock.pitch_hz) / pitch_hz)
-    hold = np.minimum(np.arange(grid.n_frames), n_valid - 1)
-    spectrum = NoteSpectrum(grid, measured.partials[hold], ratios, cents[hold], measured.noise[hold])
-    return NoteAnalysis(spectrum, pitch_hz, inharmonicity, n_valid, onset, sustains)
+    return audio, onset, end
 
 
 def _sustain(audio: np.ndarray, rate: float, length: float) -> tuple[bool, float]:
@@ -77,7 +90,7 @@ def _sustain(audio: np.ndarray, rate: float, length: float) -> tuple[bool, float
 
     A sustained note stays near its early level for most of the time it can be heard, and has no steady fall in it.
     """
-    level = 20 * np.log10(np.maximum(envelope(audio[: round(length * rate)], int(rate), 0.05), 1e-9))
+    level = 20 * np.log10(np.maximum(envelope(audio, int(rate), 0.05), 1e-9))
     early = np.max(level[: max(1, min(len(level), 600))])
     near = int(np.nonzero(level > early - SUSTAIN_DB)[0][-1])
     heard = int(np.nonzero(level > early - HEARD_DB)[0][-1])
@@ -90,16 +103,19 @@ def _sustain(audio: np.ndarray, rate: float, length: float) -> tuple[bool, float
     return True, max(0.02, last * ENVELOPE_STEP_SECONDS - 0.02)
 
 
-def _follow_pitch(audio: np.ndarray, rate: float, length: float, nominal_hz: float) -> tuple[PitchClock, float]:
+def _follow_pitch(
+    audio: np.ndarray, between: DenseAudio, length: float, nominal_hz: float
+) -> tuple[PitchClock, float]:
     """The note's pitch clock and stiffness."""
+    rate = between.sample_rate
     start = min(0.05, 0.2 * length)
     stop = max(min(start + 0.5, length), start + 0.02)
     guess = find_pitch(audio[round(start * rate) : round(stop * rate)], rate, nominal_hz)
-    clock = follow(audio, rate, constant_clock(guess.pitch_hz, length), guess.inharmonicity)
-    string = fit_stiffness(audio, rate, clock, guess.inharmonicity, start, stop)
+    clock = follow(between, constant_clock(guess.pitch_hz, length), guess.inharmonicity)
+    string = fit_stiffness(between, clock, guess.inharmonicity, start, stop)
     if guess.inharmonicity != 0.0:
         clock = PitchClock(clock.seconds, clock.pitch_hz * 2.0 ** (string.shift_cents / 1200.0))
-        clock = follow(audio, rate, clock, string.inharmonicity)
+        clock = follow(between, clock, string.inharmonicity)
     return clock, string.inharmonicity
 
 

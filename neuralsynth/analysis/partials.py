@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from neuralsynth.analysis.attack import attack_levels, band_of
-from neuralsynth.analysis.clock import PitchClock, Spectra, spectra_of, warp
+from neuralsynth.analysis.clock import DenseAudio, PitchClock, Spectra, spectra_of, warp
 from neuralsynth.analysis.noise import band_power, noise_log_density
 from neuralsynth.spectrum import SpectrumGrid
 
@@ -33,9 +33,11 @@ class WindowLengths:
 PARTIAL_WINDOWS = WindowLengths(0.5, 0.01, 0.03)
 NOISE_WINDOWS = WindowLengths(0.5, 0.01, 0.08)
 WINDOW_STEP_SECONDS = 0.004
-#: The first windows start this share of their length ahead of the onset.
+#: The first windows start this share of their length ahead of the onset; the last end as far behind the end.
 AHEAD = 0.1
 HIGHEST_SHARE_OF_RATE = 0.48
+#: The most power that noise can gain by the attack's shape.
+MAX_LIFT = 30.0
 
 
 @dataclass(frozen=True)
@@ -48,15 +50,16 @@ class Measured:
 
 def measure(
     audio: np.ndarray,
-    sample_rate: float,
+    between: DenseAudio,
     clock: PitchClock,
     pitch_hz: float,
     ratios: np.ndarray,
     grid: SpectrumGrid,
     n_frames: int,
 ) -> Measured:
-    """Partials and noise of `audio` `[S]` (from its onset) in the first `n_frames` of the grid."""
-    warped = warp(audio, sample_rate, clock)
+    """Partials and noise in the first `n_frames` of the grid; `audio` `[S]` and `between` are the same sound."""
+    sample_rate = between.sample_rate
+    warped = warp(between, clock)
     times = grid.frame_seconds[:n_frames]
     frame_pitch = np.interp(times, clock.seconds, clock.pitch_hz)
     centres, owner = _centres(times)
@@ -67,21 +70,19 @@ def measure(
         chosen = (noise_cycles == cycles) | (partial_cycles == cycles)
         which = np.nonzero(chosen[owner])[0]
         first = np.searchsorted(owner[which], np.nonzero(chosen)[0])
-        at = np.maximum(centres[which], (0.5 - AHEAD) * cycles / pitch_hz)
+        reach = (0.5 - AHEAD) * cycles / pitch_hz
+        at = np.clip(centres[which], reach, max(reach, clock.seconds[-1] - reach))
         spectra = spectra_of(warped, clock, at, int(cycles), padding=2)
         log_density = noise_log_density(spectra, ratios)
         amplitude, bands = np.zeros_like(partials), np.zeros_like(noise)
         amplitude[chosen] = _partial_amplitudes(spectra, ratios, log_density, first)
-        bands[chosen] = np.sqrt(band_power(spectra, log_density, first, grid.band_edges_hz, frame_pitch[chosen],
-                                           0.5 * sample_rate))
+        power = band_power(spectra, log_density, first, grid.band_edges_hz, frame_pitch[chosen], 0.5 * sample_rate)
+        bands[chosen] = np.sqrt(power)
         partials = np.where((partial_cycles == cycles)[:, None], amplitude, partials)
         noise = np.where((noise_cycles == cycles)[:, None], bands, noise)
     partials *= frame_pitch[:, None] * ratios < HIGHEST_SHARE_OF_RATE * sample_rate
-    if SHAPE:
-        return _shaped(audio, sample_rate, pitch_hz, times, ratios, grid, partials, noise, partial_cycles, noise_cycles)
-    return Measured(partials, noise)
+    return _shaped(audio, sample_rate, pitch_hz, grid, ratios, Measured(partials, noise), partial_cycles, noise_cycles)
 
-SHAPE = True
 
 def _centres(times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Window centres `[N]` in seconds, and which frame each belongs to `[N]`."""
@@ -106,22 +107,29 @@ def _partial_amplitudes(
     return np.sqrt(np.add.reduceat(power, first, axis=0) / counts[:, None])
 
 
-def _shaped(audio, sample_rate, pitch_hz, times, ratios, grid, partials, noise, partial_cycles, noise_cycles) -> Measured:
+def _shaped(
+    audio: np.ndarray,
+    sample_rate: float,
+    pitch_hz: float,
+    grid: SpectrumGrid,
+    ratios: np.ndarray,
+    measured: Measured,
+    partial_cycles: np.ndarray,
+    noise_cycles: np.ndarray,
+) -> Measured:
     """Partials and noise with the attack's shape put back where windows are too long to see it.
 
     Partials are only made quieter: a knock in their band must not lift them.
     """
-    early = times < 2.0 * max(partial_cycles[0], noise_cycles[0]) / pitch_hz
-    levels = attack_levels(audio, sample_rate, pitch_hz, times[early][-1] + 2.0 * noise_cycles[0] / pitch_hz)
+    times = grid.frame_seconds[: len(partial_cycles)]
+    longest = max(partial_cycles[0], noise_cycles[0]) / pitch_hz
+    early = times < 2.0 * longest
+    levels = attack_levels(audio, sample_rate, pitch_hz, times[early][-1] + 2.0 * longest)
     shapes = []
     for cycles in (partial_cycles, noise_cycles):
         length = cycles[early] / pitch_hz
         shapes.append(levels.shape(times[early], np.maximum(times[early], (0.5 - AHEAD) * length), length))
-    partials, noise = partials.copy(), noise.copy()
+    partials, noise = measured.partials.copy(), measured.noise.copy()
     partials[early] *= np.sqrt(np.minimum(shapes[0], 1.0))[:, band_of(ratios * pitch_hz)]
     noise[early] *= np.sqrt(np.minimum(shapes[1], MAX_LIFT))[:, band_of(grid.band_centres_hz)]
     return Measured(partials, noise)
-
-
-#: The most power that noise can gain by the attack's shape.
-MAX_LIFT = 30.0

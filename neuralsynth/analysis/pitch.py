@@ -251,7 +251,8 @@ def _praat_frames(audio: np.ndarray, sample_rate: int) -> list[np.ndarray]:
     except parselmouth.PraatError:
         return []
     frames = [pitch.get_frame(i) for i in range(1, pitch.n_frames + 1)]
-    return [np.array([(c.frequency, c.strength) for c in f.candidates if c.frequency > 0]).reshape(-1, 2) for f in frames]
+    pairs = [[(c.frequency, c.strength) for c in frame.candidates if c.frequency > 0] for frame in frames]
+    return [np.array(one).reshape(-1, 2) for one in pairs]
 
 
 def _period_evidence(frames: list[np.ndarray]) -> np.ndarray:

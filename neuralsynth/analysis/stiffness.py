@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from neuralsynth.analysis.clock import PitchClock, windowed_spectra
+from neuralsynth.analysis.clock import DenseAudio, PitchClock, windowed_spectra
 from neuralsynth.analysis.fundamental import n_followed
 from neuralsynth.analysis.noise import noise_log_density
 from neuralsynth.spectrum import stretched_ratios
@@ -20,6 +20,8 @@ MIN_PARTIALS = 4
 MIN_MOVE_CENTS = 5.0
 #: A partial this far above the noise has a frequency worth fitting.
 CLEAR_DB = 10.0
+#: A peak this far below the strongest partial may be its leakage.
+WEAK_DB = 70.0
 #: No partial counts for more than this.
 MISFIT_LIMIT_CENTS = 30.0
 
@@ -33,7 +35,7 @@ class Stiffness:
 
 
 def fit_stiffness(
-    audio: np.ndarray, sample_rate: float, clock: PitchClock, guess: float, start_seconds: float, stop_seconds: float
+    audio: DenseAudio, clock: PitchClock, guess: float, start_seconds: float, stop_seconds: float
 ) -> Stiffness:
     """Fit B to the measured frequency of each partial between two times; 0.0 unless a stiff string fits clearly better.
 
@@ -42,8 +44,8 @@ def fit_stiffness(
     """
     if guess == 0.0:
         return Stiffness(0.0, 0.0)
-    n = n_followed(sample_rate, float(np.median(clock.pitch_hz)))
-    cents, weight = _partial_offsets(audio, sample_rate, clock, stretched_ratios(n, guess), start_seconds, stop_seconds)
+    n = n_followed(audio.sample_rate, float(np.median(clock.pitch_hz)))
+    cents, weight = _partial_offsets(audio, clock, stretched_ratios(n, guess), start_seconds, stop_seconds)
     clear = np.nonzero(weight > 0.0)[0]
     if len(clear) < MIN_PARTIALS:
         return Stiffness(0.0, 0.0)
@@ -51,7 +53,8 @@ def fit_stiffness(
     weight = weight[clear] / weight[clear].sum()
     candidates = np.concatenate([[0.0], guess * np.geomspace(0.6, 1.7, 241)])
     stretched = 600.0 * np.log2((1.0 + guess * k**2) / (1.0 + guess))
-    residual = cents[clear] + stretched - 600.0 * np.log2((1.0 + candidates[:, None] * k**2) / (1.0 + candidates[:, None]))
+    b = candidates[:, None]
+    residual = cents[clear] + stretched - 600.0 * np.log2((1.0 + b * k**2) / (1.0 + b))
     shift = _weighted_median(residual, weight)
     misfit = np.minimum(np.abs(residual - shift[:, None]), MISFIT_LIMIT_CENTS) @ weight
     best = int(np.argmin(misfit))
@@ -62,7 +65,7 @@ def fit_stiffness(
 
 
 def _partial_offsets(
-    audio: np.ndarray, sample_rate: float, clock: PitchClock, ratios: np.ndarray, start: float, stop: float
+    audio: DenseAudio, clock: PitchClock, ratios: np.ndarray, start: float, stop: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cents each partial lies above the clock `[K]`, and how clearly it stands out (dB, 0 for not) `[K]`."""
     pitch_hz = float(np.median(clock.pitch_hz))
@@ -71,7 +74,7 @@ def _partial_offsets(
     times = np.arange(start + half, stop - half, 0.004)
     if len(times) < 2:
         return np.zeros(len(ratios)), np.zeros(len(ratios))
-    spectra = windowed_spectra(audio, sample_rate, clock, times, cycles)
+    spectra = windowed_spectra(audio, clock, times, cycles)
     values = spectra.at(ratios)
     advance = np.diff(clock.cycles_at(spectra.times))
     turned = values[1:] * np.conj(values[:-1]) * np.exp(-2j * np.pi * ratios * advance[:, None])
@@ -79,6 +82,7 @@ def _partial_offsets(
     noise = np.exp(noise_log_density(spectra, ratios).mean(axis=0))[spectra.index(ratios)]
     power = np.maximum(np.mean(np.abs(values) ** 2, axis=0), 1e-20)
     clear_db = 10.0 * np.log10(power / np.maximum(noise, 1e-20))
+    clear_db = np.where(power > 10.0 ** (-WEAK_DB / 10.0) * power.max(), clear_db, 0.0)
     return 1200.0 * np.log2(np.maximum(1.0 + off / ratios, 0.5)), np.clip(clear_db - CLEAR_DB, 0.0, 30.0)
 
 

@@ -10,7 +10,8 @@ import numpy as np
 from neuralsynth.effect_table import EffectSettings
 from neuralsynth.effects import EffectChain
 from neuralsynth.hosts import fluidsynth
-from neuralsynth.instrument import Instrument, NoteBank
+from neuralsynth.instrument import Instrument
+from neuralsynth.patch import NoteBank
 from neuralsynth.sound.voices import VoicePool, VoiceSettings, VoiceSound
 from neuralsynth.spectrum import SpectrumGrid
 

@@ -1,4 +1,8 @@
-"""`compiled`: numba's `njit` for kernels that run without the interpreter lock and keep their machine code on disk."""
+"""`compiled` and `inlined`: numba's `njit` for kernels that run without the interpreter lock and are kept on disk.
+
+Without `fastmath`, so that the same samples come out on every run. A kernel's machine code is cached by its own
+file's date: after a change to `simd.py` or `envelope.py` run `make clean`.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +12,19 @@ import numba
 
 
 def compiled(function: Callable) -> Callable:
-    """Return `function` compiled on first call; a warm cache makes that call a load from disk.
+    """Return `function` compiled on first call; a warm cache makes that call a load from disk."""
+    return _njit(function)
 
-    Without `fastmath`, so that the same samples come out on every run. Where neither the package folder
-    nor the home folder can be written, numba refuses to cache; the kernel is then compiled in each process.
-    """
+
+def inlined(function: Callable) -> Callable:
+    """`compiled`, and copied into every caller: for parts of a kernel that take many arrays."""
+    return _njit(function, inline="always")
+
+
+def _njit(function: Callable, **options) -> Callable:
+    """Where neither the package folder nor the home folder can be written, each process compiles anew."""
+    options |= {"nogil": True, "error_model": "numpy"}
     try:
-        return numba.njit(nogil=True, cache=True)(function)
+        return numba.njit(cache=True, **options)(function)
     except RuntimeError:
-        return numba.njit(nogil=True)(function)
+        return numba.njit(**options)(function)

@@ -9,17 +9,9 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
-from neuralsynth.knobs import Knob
-
-ENVELOPE_KNOBS = (
-    Knob("attack_seconds", 0.0, 20.0, 0.0, "s", 0.35, "from key press to full level"),
-    Knob("decay_seconds", 0.0, 20.0, 0.0, "s", 0.35, "from full level to the sustain level (60 dB of the way)"),
-    Knob("sustain_level", 0.0, 1.0, 1.0, "", 1.0, "level while the key is held, as a gain"),
-    Knob("release_seconds", 0.003, 20.0, 0.08, "s", 0.35, "from key release to 60 dB below"),
-)
+from neuralsynth.sound.compiled import compiled
 
 #: Stages of a voice. `KILL` is the short linear fade of a stolen or silenced voice.
 OFF, ATTACK, DECAY, SUSTAIN, RELEASE, KILL = range(6)
@@ -37,7 +29,7 @@ def envelope_parameters(attack_seconds: float, decay_seconds: float, sustain_lev
     return np.array([attack_seconds, decay_seconds, sustain_level, release_seconds])
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def advance_envelope(stage, level, seconds, parameters):
     """Move the envelope on by `seconds`: `(stage, level)` now -> `(stage, level)` then.
 

@@ -15,10 +15,10 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from neuralsynth.sound import LANES
+from neuralsynth.sound.compiled import compiled, inlined
 from neuralsynth.sound.envelope import KILL, OFF, advance_envelope
 from neuralsynth.sound.simd import (
     add,
@@ -109,7 +109,7 @@ class Scratch(NamedTuple):
     out: np.ndarray  # float32 [2·(n_max + 16)]
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@inlined
 def _quarter_sine(s):
     square = mul(s, s)
     value = fma(splat(_S9), square, splat(_S7))
@@ -118,7 +118,7 @@ def _quarter_sine(s):
     return mul(fma(value, square, splat(_S1)), s)
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@inlined
 def _cosine(cycles):
     """cos(2π·cycles) of a vector."""
     rest = sub(cycles, round_even(cycles))
@@ -126,7 +126,7 @@ def _cosine(cycles):
     return _quarter_sine(sub(splat(_QUARTER), size))
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@inlined
 def _wander(voice, numbers, states, seconds, settings):
     """Move a voice on in its spectrum; a held note turns back and forth inside the sustain region."""
     position = numbers[voice, POSITION]
@@ -147,7 +147,7 @@ def _wander(voice, numbers, states, seconds, settings):
     return position
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@inlined
 def _find_frame(position, frame, frame_seconds):
     """Frame at or before `position`, near `frame`, and how far the way to the next (0..1)."""
     last = frame_seconds.shape[0] - 2
@@ -159,7 +159,7 @@ def _find_frame(position, frame, frame_seconds):
     return frame, min(max(share, 0.0), 1.0)
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@inlined
 def _plan_partials(voice, voices, frame, share, n_elapsed, n_planned, cycles_per_sample):
     """Set amplitude ramps and restart the oscillators of one voice; returns how many tiles sound."""
     n_partials = voices.partials.shape[0] // (voices.numbers.shape[0] * voices.frame_seconds.shape[0])
@@ -197,7 +197,7 @@ def _plan_partials(voice, voices, frame, share, n_elapsed, n_planned, cycles_per
     return sounding
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@inlined
 def _plan_noise(voice, voices, frame, share):
     n_bands = voices.noise_target.shape[0] // voices.numbers.shape[0]
     spectrum = (voice * voices.frame_seconds.shape[0] + frame) * n_bands
@@ -208,7 +208,7 @@ def _plan_noise(voice, voices, frame, share):
         store(voices.noise_target, voice * n_bands + tile, fma(sub(there, here), weight, here))
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@inlined
 def _pitch_hz(voice, voices, channels, settings, frame, share, now):
     """Fundamental of a voice: key, bend, vibrato and the note's own movement."""
     channel = voices.states[voice, CHANNEL]
@@ -221,7 +221,7 @@ def _pitch_hz(voice, voices, channels, settings, frame, share, now):
     return 440.0 * math.exp(cents * _NATURAL_PER_CENT)
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@inlined
 def _take_back(voice, now, numbers, states, settings):
     """An event cuts a plan short: undo the part of the move not yet made."""
     unplayed = states[voice, PLAN_END] - now
@@ -231,7 +231,7 @@ def _take_back(voice, now, numbers, states, settings):
     numbers[voice, LEVEL] += (numbers[voice, LEVEL_BEFORE] - numbers[voice, LEVEL]) * share
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@inlined
 def _plan(voice, now, voices, channels, settings, envelope):
     """Decide where a voice will be at the end of its next plan; False when the voice is over."""
     numbers, states = voices.numbers, voices.states
@@ -276,7 +276,7 @@ def _plan(voice, now, voices, channels, settings, envelope):
     return True
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@inlined
 def _four_tiles(voices, at, lanes, n):
     """Play 64 partials for `n` samples, adding a vector of partial sums per sample to `lanes`."""
     at1, at2, at3 = at + LANES, at + 2 * LANES, at + 3 * LANES
@@ -309,7 +309,7 @@ def _four_tiles(voices, at, lanes, n):
     store(voices.amplitude, at3, a3)
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@inlined
 def _one_tile(voices, at, lanes, n):
     """`_four_tiles` for the last 16, 32 or 48 partials."""
     x, d, k = load(voices.sine, at), load(voices.difference, at), load(voices.factor, at)
@@ -324,7 +324,7 @@ def _one_tile(voices, at, lanes, n):
     store(voices.amplitude, at, a)
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@inlined
 def _row_sums(lanes, at):
     """Sums of 16 vectors as one vector."""
     p0 = add_pairs(load(lanes, at), load(lanes, at + 16))
@@ -339,13 +339,13 @@ def _row_sums(lanes, at):
     return add_pairs(low, high)
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@inlined
 def _clear_lanes(lanes, n):
     for i in range(-(-n // LANES) * LANES):
         store(lanes, i * LANES, splat(_ZERO))
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@inlined
 def _play_voice(voice, now, n, voices, scratch, at, right):
     """Add `n` samples of one planned voice to the output at `at`."""
     numbers, states = voices.numbers, voices.states
@@ -376,7 +376,7 @@ def _play_voice(voice, now, n, voices, scratch, at, right):
         )
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _aim_noise(now, voices, noise, active, n_active):
     """Aim the gains of the shared bands at the summed power of all voices at the next control step."""
     n_bands = noise.gain.shape[0] // 2
@@ -402,7 +402,7 @@ def _aim_noise(now, voices, noise, active, n_active):
     noise.clock[1] = 1 if loudest > INAUDIBLE else 0
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def _play_noise(n, noise, scratch, at, right):
     """Add `n` samples of the shared noise bands to the output at `at`."""
     n_bands = noise.gain.shape[0] // 2
@@ -431,7 +431,7 @@ def _play_noise(n, noise, scratch, at, right):
     noise.clock[0] += n
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def render_voices(now, n, voices, noise, scratch, channels, settings, envelope, active):
     """Play `n` samples from absolute sample `now` on into `scratch.out`, all voices and the noise.
 

@@ -2,11 +2,13 @@
 
 ::
 
-    dataset     recordings -> analysed notes on one grid (parallel, cached)      config      what a person may choose
-    augment     mixing neighbours, moving pitch, turning timbre                  baselines   what a model must beat
-    blocks <- vae      the network                                               losses      dB apart, as an ear weighs it
-    run         checkpoints that survive a kill                                  fit         the training itself
+    analyses    recordings -> analysed notes (parallel, kept by content)         config      what a person may choose
+    dataset     analysed notes -> one table                                      baselines   what a model must beat
+    augment     mixing neighbours, turning timbre                                losses      dB apart, as an ear weighs it
+    blocks <- vae      the network
+    fit         one step after the other     watch   what a person sees          checkpoints that survive a kill
     points      named latent points and axes                                     export      torch -> one ONNX file
+    run         all of it, in order: `train_folder`
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ __all__ = ["TrainConfig", "TrainResult", "train_folder"]
 def __getattr__(name: str):
     """Load torch only when training is really asked for."""
     if name == "train_folder":
-        from neuralsynth.training.fit import train_folder
+        from neuralsynth.training.run import train_folder
 
         return train_folder
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

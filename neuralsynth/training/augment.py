@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from neuralsynth.spectrum import SpectrumGrid
+from neuralsynth.training.config import FLOOR_DB
 from neuralsynth.training.dataset import NoteTable
-from neuralsynth.training.vae import FLOOR_DB
 from neuralsynth.units import note_to_hz
 
 #: Names of the turns and how far 1.0 goes.

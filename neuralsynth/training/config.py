@@ -10,6 +10,7 @@ from neuralsynth.errors import UsageError
 from neuralsynth.spec import InstrumentSpec
 
 FAMILIES = ("vae",)
+FLOOR_DB = -110.0  # of full scale: nothing softer is described
 
 
 @dataclass(frozen=True)

@@ -1,385 +1,199 @@
-"""From a folder of recordings to an instrument file, within the minutes a person gives.
+"""The training loop: a Lightning module whose every step is a pure function of (seed, step).
 
-Order: understand the folder, analyse (parallel, kept), decide the number of steps by timing a few, train, name points
-and axes, export with parity. Everything decided is kept in the run folder, so `resume` goes on where a run was killed.
+Nothing depends on when a training was stopped: the batch, the random numbers, the learning rate and the weight average
+of step `s` are computed from `s`, so a resumed run ends with the very weights of one that was never stopped (same
+machine, same number of threads).
 """
 
 from __future__ import annotations
 
-import copy
-import hashlib
-import logging
-import os
-import signal
-import threading
-import time
-import warnings
-from collections.abc import Callable, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
-from pathlib import Path
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+from torch.utils.data import IterableDataset
 
-from neuralsynth.errors import CheckpointError, MissingExtra, OutputError, RecordingError, UsageError
-
-try:
-    import torch
-    from lightning.pytorch import Trainer
-    from torch.utils.data import DataLoader
-except ImportError as error:
-    raise MissingExtra(f"training needs {error.name}: pip install 'neuralsynth[train]'") from error
-
-from neuralsynth.analysis.folder import Recording, read_folder
-from neuralsynth.spec import InstrumentSpec, Provenance
-from neuralsynth.spectrum import SpectrumGrid, mel_band_edges_hz, warped_frame_seconds
-from neuralsynth.training.augment import Batches
-from neuralsynth.training.config import TrainConfig, TrainResult, VaeConfig
-from neuralsynth.training.dataset import (
-    NoteTable,
-    analyse_recordings,
-    build_table,
-    choose_grid,
-    held_out_notes,
+from neuralsynth.training.augment import Batch, Batches
+from neuralsynth.training.dataset import NoteTable
+from neuralsynth.training.losses import (
+    LossWeights,
+    MelEar,
+    divergence,
+    mel_distance,
+    noise_distance,
+    partial_distance,
 )
-from neuralsynth.training.export import export_instrument
-from neuralsynth.training.loop import BatchStream, Schedule, VaeTraining, play_score, to_tensors
-from neuralsynth.training.losses import MelEar
-from neuralsynth.training.points import named_axes, named_points, slug, sustain_region
-from neuralsynth.training.run import Run
-from neuralsynth.training.vae import Statistics, Vae
-from neuralsynth.training.watch import Bar, Keeper, Log
+from neuralsynth.training.vae import Decoded, Vae
+from neuralsynth.units import note_to_hz
 
-#: Seconds of the budget kept for scoring the last step, points, axes, export and parity, and of which share.
-RESERVE_SECONDS, RESERVE_SHARE = 12.0, 0.1
-#: A training that is slower than timed ends this far over its budget, with the average of what it has.
-MOST_OVERRUN = 1.08
-TIMED_STEPS = 8
-MIN_STEPS = 20
-WATCHED = 12  # notes of the training set that are scored when none is left out
-MIN_RECORDINGS = 2
-CENTRED_SECONDS = (0.15, 1.5)  # where the pitch of a decaying sound averages to the played note
-
-Say = Callable[[str], None]
-
-
-def train_folder(
-    folder: Path | str, output: Path | str, config: TrainConfig | None = None, resume: Path | str | None = None,
-    run_dir: Path | str | None = None, show_progress: bool = True, say: Say | None = None,
-) -> TrainResult:
-    """Train on `folder` and write the instrument `output` (and its golden pair beside).
-
-    Args:
-        folder: recordings of single notes; sub-folders are instruments of their own.
-        output: the `.onnx` file to write.
-        config: what is chosen; on `resume` the run's own choices count, and only `name`, `licence`, `origin` are read.
-        resume: run folder of a training that was stopped; ends with the weights it would have had.
-        run_dir: where the run is kept; by default beside `output`, as `NAME.run`.
-        show_progress: draw progress bars on stderr.
-        say: is told each step of the work in a sentence.
-
-    Raises:
-        UsageError, RecordingError, CheckpointError, OutputError, ModelError: see `neuralsynth.errors`.
-    """
-    started = time.monotonic()
-    config, output = (config or TrainConfig()).check(), _checked_output(Path(output))
-    say = say or (lambda sentence: None)
-    run = Run(Path(resume or run_dir or output.with_name(f"{output.stem}.run")))
-    plan = run.read_plan() if resume is not None else None
-    config = config if plan is None else _planned_config(plan, config)
-    run.create()
-    with _quiet(), _threads(config.threads):
-        data = _prepare(Path(folder), config, run, plan, say)
-        job = _Job(output, config, run, data, started, show_progress)
-        return job.run_all(plan, say)
+WARM_UP_STEPS = 50
+FINAL_RATE = 0.02  # of the learning rate, reached along a cosine
+LATENT_WARM_UP = 0.3  # of the training until the latent costs its full price
+AVERAGE_DECAY = 0.998
 
 
 @dataclass(frozen=True)
-class _Data:
-    """What a training learns from and is watched on."""
+class Schedule:
+    """What one training was given."""
 
-    train: NoteTable
-    held: NoteTable | None
-    held_paths: tuple[Path, ...]
-    digest: str
-    sample_rate: int
-    warnings: tuple[str, ...]
+    seed: int
+    steps: int
+    learning_rate: float
+    weight_decay: float
 
+    def rate(self, step: int) -> float:
+        """Learning rate of a step."""
+        cosine = 0.5 * (1.0 + math.cos(math.pi * step / max(1, self.steps)))
+        return self.learning_rate * min(1.0, (step + 1) / WARM_UP_STEPS) * (FINAL_RATE + (1.0 - FINAL_RATE) * cosine)
 
-def _checked_output(output: Path) -> Path:
-    if output.suffix != ".onnx":
-        raise UsageError(f"{output}: an instrument file ends in .onnx")
-    if not output.parent.is_dir():
-        raise OutputError(f"{output}: its folder does not exist")
-    if output.exists() and not output.is_file():
-        raise OutputError(f"{output}: is not a regular file; name a file to write")
-    return output
+    def latent_price(self, step: int) -> float:
+        """Share of the KL divergence's weight at a step, 0..1."""
+        return min(1.0, step / max(1.0, LATENT_WARM_UP * self.steps))
 
 
-def _planned_config(plan: dict[str, Any], given: TrainConfig) -> TrainConfig:
-    try:
-        kept = dict(plan["config"])
-        kept["model"] = VaeConfig(**kept["model"])
-        config = TrainConfig(**kept).check()
-        int(plan["steps"]), int(plan["threads"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"run.json is damaged ({error}); start a new training") from error
-    words = {key: getattr(given, key) for key in ("name", "licence", "origin") if getattr(given, key) not in ("", "unknown")}
-    return replace(config, threads=int(plan["threads"]), **words)
+class BatchStream(IterableDataset):
+    """Batches of the steps `first`..`last - 1`."""
+
+    def __init__(self, batches: Batches, first: int, last: int) -> None:
+        super().__init__()
+        self.batches, self.first, self.last = batches, first, last
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        """One batch per step, as tensors."""
+        for step in range(self.first, self.last):
+            yield to_tensors(self.batches.draw(step))
 
 
-def _prepare(folder: Path, config: TrainConfig, run: Run, plan: dict[str, Any] | None, say: Say) -> _Data:
-    """Read, split and analyse the recordings."""
-    understood = read_folder(folder)
-    used = understood.used
-    if len(used) < MIN_RECORDINGS:
-        raise RecordingError(f"{folder}: holds {len(used)} usable recording; at least {MIN_RECORDINGS} are needed")
-    digest = hashlib.sha256("\n".join(sorted(r.digest for r in used)).encode()).hexdigest()
-    if plan is not None and plan.get("data_digest") != digest:
-        raise CheckpointError(f"{folder}: is not what {run.path} was trained on; start a new training")
-    seconds, rates = _lengths(used)
-    grid = _grid(plan) if plan else choose_grid(
-        [r.note for r in used], seconds, config.n_frames, config.n_bands, config.n_partials, config.duration_seconds
-    )
-    say(f"{len(used)} recordings are analysed")
-    analysed, bad = analyse_recordings(used, grid, run.analyses, config.threads or _cores())
-    if len(analysed) < MIN_RECORDINGS:
-        raise RecordingError(f"{folder}: only {len(analysed)} recording can be analysed; at least {MIN_RECORDINGS} are needed")
-    table = build_table(analysed, grid)
-    left_out = set(held_out_notes([float(n) for n in table.note], config.hold_out))
-    out = np.array([float(n) in left_out for n in table.note])
-    paths = tuple(recording.path for (recording, _), is_out in zip(analysed, out, strict=True) if is_out)
-    held = table.only(out) if out.any() else None
-    warned = (*understood.warnings, *bad)
-    return _Data(table.only(~out), held, paths, digest, int(np.median(rates)), warned)
+def to_tensors(batch: Batch) -> dict[str, Tensor]:
+    """The arrays of a batch as tensors by name."""
+    return {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in vars(batch).items()}
 
 
-def _lengths(recordings: Sequence[Recording]) -> tuple[list[float], list[int]]:
-    seconds, rates = [], []
-    for recording in recordings:
-        audio, rate = recording.load()
-        seconds.append(len(audio) / rate)
-        rates.append(rate)
-    return seconds, rates
+class VaeTraining(LightningModule):
+    """A VAE, its running average, and one optimisation step."""
 
+    def __init__(self, vae: Vae, average: Vae, ear: MelEar, schedule: Schedule, first_step: int = 0) -> None:
+        super().__init__()
+        self.vae, self.average, self.ear = vae, average, ear
+        self.average.load_state_dict(vae.state_dict())
+        self.average.requires_grad_(False).eval()
+        self.schedule, self.first_step = schedule, first_step
+        self.weights = LossWeights()
+        self.last_losses: dict[str, float] = {}
 
-def _grid(plan: dict[str, Any]) -> SpectrumGrid:
-    try:
-        g = plan["grid"]
-        times = warped_frame_seconds(int(g["n_frames"]), float(g["duration_seconds"]))
-        return SpectrumGrid(times, mel_band_edges_hz(int(g["n_bands"])), int(g["n_partials"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"run.json is damaged ({error}); start a new training") from error
+    @property
+    def step(self) -> int:
+        """Steps done since the very start, over all resumptions."""
+        return self.first_step + self.global_step
 
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW; biases, normalisations and points do not decay."""
+        matrices = [p for p in self.vae.parameters() if p.ndim >= 2 and p is not self.vae.points]
+        others = [p for p in self.vae.parameters() if p.ndim < 2 or p is self.vae.points]
+        decay = self.schedule.weight_decay
+        groups = [{"params": matrices, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
+        return torch.optim.AdamW(groups, lr=self.schedule.learning_rate, betas=(0.9, 0.99))
 
-def statistics_of(table: NoteTable) -> Statistics:
-    """Means per partial and band, and a smooth stiffness over the keyboard (none for sounds with exact harmonics)."""
-    weights = table.frame_weights()
-    weights = weights / weights.sum()
-    partials = np.einsum("mpt,mt->p", table.partials_db, weights)
-    noise = np.einsum("mbt,mt->b", table.noise_db, weights)
-    times, sustain = table.grid.frame_seconds, sustain_region(table)
-    low, high = (sustain.start_seconds, sustain.end_seconds) if sustain else CENTRED_SECONDS
-    start = min(int(np.searchsorted(times, low)), len(times) - 2)
-    stop = max(start + 1, int(np.searchsorted(times, high)))
-    return Statistics(partials, noise, _stiffness(table), centred_frames=(start, stop))
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Set what belongs to this step: learning rate and random numbers."""
+        self._step_begun = self.step
+        for group in self.optimizers().param_groups:
+            group["lr"] = self.schedule.rate(self.step)
+        torch.manual_seed(int(np.random.SeedSequence([self.schedule.seed, self.step, 1]).generate_state(1)[0]))
 
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """One batch: its first half is played from the learned points, its second through the latent."""
+        loss, self.last_losses = self.loss(batch, self.step)
+        return loss
 
-def _stiffness(table: NoteTable) -> np.ndarray:
-    """Polynomial of log B over (note - 60) / 24, by least absolute error so that single wrong notes do not bend it."""
-    stiff = table.inharmonicity > 1e-5
-    if table.sustains or stiff.mean() < 0.5 or stiff.sum() < 3:
-        return np.zeros(0)
-    place, value = (table.note[stiff] - 60.0) / 24.0, np.log(table.inharmonicity[stiff])
-    degree = min(2, len(np.unique(place)) - 1)
-    weights = np.ones(len(place))
-    for _ in range(20):
-        curve = np.polyfit(place, value, degree, w=weights)
-        weights = 1.0 / np.sqrt(np.abs(np.polyval(curve, place) - value) + 0.05)
-    return curve
+    def loss(self, batch: dict[str, Tensor], step: int) -> tuple[Tensor, dict[str, float]]:
+        """The loss of a batch and its parts."""
+        half = len(batch["note"]) // 2
+        late = {name: value[half:] for name, value in batch.items()}
+        mean, log_variance = self.vae.encode(late["partials_db"], late["noise_db"], late["note"], late["velocity"])
+        drawn = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
+        latent = torch.cat([self.vae.points[batch["group"][:half]], drawn])
+        decoded = self.vae.decoder.decode(latent, batch["note"], batch["velocity"])
+        heard = note_distance(self.ear, decoded, batch)
+        w, weights = self.weights, batch["weights"]
+        movement = ((decoded.cents - batch["cents"]).abs() * weights).sum(1) / weights.sum(1)
+        parts = w.partials * partial_distance(decoded, batch["partials_db"], weights)
+        parts = parts + w.noise * noise_distance(decoded, batch["noise_db"], weights) + w.movement * movement
+        price = divergence(mean, log_variance, w.free_nats)
+        kept_small = w.body * (self.vae.decoder.body**2).mean() * 8.0 + 0.001 * (self.vae.points**2).sum()
+        loss = (heard + parts).mean() + w.latent * self.schedule.latent_price(step) * price + kept_small
+        facts = {"loss": loss, "play_db": heard[:half].mean(), "latent_db": heard[half:].mean(), "divergence": price}
+        return loss, {name: float(value.detach()) for name, value in facts.items()}
 
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, then move the average, before any callback keeps a checkpoint of it."""
+        super().optimizer_step(*args, **kwargs)
+        done = self._step_begun + 1
+        decay = min(AVERAGE_DECAY, (1.0 + done) / (10.0 + done))
+        with torch.no_grad():
+            for kept, value in zip(self.average.state_dict().values(), self.vae.state_dict().values(), strict=True):
+                if kept.dtype.is_floating_point:
+                    kept.lerp_(value, 1.0 - decay)
+                else:
+                    kept.copy_(value)
 
-class _Job:
-    """One training call, from data to file."""
-
-    def __init__(
-        self, output: Path, config: TrainConfig, run: Run, data: _Data, started: float, show_progress: bool
-    ) -> None:
-        self.output, self.config, self.run, self.data = output, config, run, data
-        self.started, self.show_progress = started, show_progress
-        self.grid = data.train.grid
-        self.ear = MelEar(self.grid)
-        self.batches = Batches(data.train, config.seed, config.batch_size)
-
-    def run_all(self, plan: dict[str, Any] | None, say: Say) -> TrainResult:
-        """Train, finish and export."""
-        vae, average = self._network(), self._network()
-        warned = list(self.data.warnings)
-        steps = int(plan["steps"]) if plan else self._decide_steps(vae)
-        if plan is None:
-            self._write_plan(steps)
-        schedule = Schedule(self.config.seed, steps, self.config.learning_rate, self.config.weight_decay)
-        module = VaeTraining(vae, average, self.ear, schedule)
-        best = np.inf
-        if plan is not None:
-            state, complaints = self.run.load()
-            warned += complaints
-            if state is not None:
-                module.restore(state)
-                best = float(state["score"])
-        say(f"{steps} steps are trained" + (f" from step {module.first_step} on" if module.first_step else ""))
-        cut_short = self._train(module, schedule, best, endless=plan is not None)
-        if cut_short:
-            warned.append(f"the machine was slower than measured: {module.step} of {steps} steps fitted into the time")
-        say("the instrument is exported")
-        return self._finish(module, tuple(warned))
-
-    def _network(self) -> Vae:
-        torch.manual_seed(self.config.seed)
-        return Vae(self.config.model, self.grid, statistics_of(self.data.train), len(self.data.train.groups))
-
-    def _decide_steps(self, vae: Vae) -> int:
-        """How many steps fit into what is left of the budget, by timing a few on a copy."""
-        if self.config.steps:
-            return self.config.steps
-        trial = VaeTraining(copy.deepcopy(vae), copy.deepcopy(vae), self.ear, Schedule(0, 1000, 1e-4, 0.0))
-        optimizer = trial.configure_optimizers()
-        for step in range(TIMED_STEPS + 2):
-            begun = time.monotonic() if step == 2 else (begun if step > 2 else 0.0)
-            optimizer.zero_grad()
-            trial.loss(to_tensors(self.batches.draw(step)), step)[0].backward()
-            optimizer.step()
-        each = (time.monotonic() - begun) / TIMED_STEPS * 1.12  # checkpoints, scores and the log cost a little too
-        budget = 60.0 * self.config.minutes
-        left = budget - (time.monotonic() - self.started) - max(RESERVE_SECONDS, RESERVE_SHARE * budget)
-        return max(MIN_STEPS, int(left / each))
-
-    def _write_plan(self, steps: int) -> None:
-        grid = {
-            "n_frames": self.grid.n_frames,
-            "duration_seconds": float(self.grid.frame_seconds[-1]),
-            "n_bands": self.grid.n_bands,
-            "n_partials": self.grid.n_partials,
+    def state(self, score: float) -> dict[str, Any]:
+        """Everything a later process needs to go on from here."""
+        optimizer = self.optimizers().optimizer.state_dict()
+        return {
+            "step": self.step,
+            "score": score,
+            "vae": self.vae.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": optimizer,
         }
-        plan = {"config": asdict(self.config), "grid": grid, "steps": steps, "data_digest": self.data.digest}
-        self.run.write_plan({**plan, "threads": torch.get_num_threads()})
 
-    def _train(self, module: VaeTraining, schedule: Schedule, best: float, endless: bool) -> bool:
-        """Run Lightning over the steps that are left; True if time ran out."""
-        if module.first_step >= schedule.steps:
-            return False
-        unbounded = endless or bool(self.config.steps)
-        deadline = np.inf if unbounded else self.started + 60.0 * self.config.minutes * MOST_OVERRUN
-        keeper = Keeper(self.run, self._watched(), schedule.steps, deadline, best)
-        log = Log(self.run, keeper, self.data.train, schedule.steps)
-        trainer = Trainer(
-            accelerator="cpu", devices=1, max_steps=schedule.steps - module.first_step, max_epochs=1, logger=False,
-            enable_checkpointing=False, enable_model_summary=False, enable_progress_bar=False, gradient_clip_val=5.0,
-            callbacks=[keeper, Bar(keeper, schedule.steps, self.show_progress), log], default_root_dir=self.run.path,
-        )  # fmt: skip
-        stream = BatchStream(self.batches, module.first_step, schedule.steps)
-        with _interruptible(trainer):
-            trainer.fit(module, DataLoader(stream, batch_size=None, num_workers=0))
-        return keeper.cut_short
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint's weights; the optimiser follows in `restore_optimizer`."""
+        self.vae.load_state_dict(state["vae"])
+        self.average.load_state_dict(state["average"])
+        self.first_step = int(state["step"])
+        self._optimizer_state = state["optimizer"]
 
-    def _watched(self) -> NoteTable:
-        """Notes that are scored: those left out, or a few of the training's own."""
-        if self.data.held is not None:
-            return self.data.held
-        n = len(self.data.train.note)
-        return self.data.train.only(np.unique(np.linspace(0, n - 1, min(n, WATCHED)).round().astype(int)))
-
-    def _finish(self, module: VaeTraining, warned: tuple[str, ...]) -> TrainResult:
-        """Name points and axes, export, and tell."""
-        vae = module.average.eval()
-        score = play_score(vae, self.ear, self._watched())
-        spec = self._spec(vae, module.step)
-        agreement = export_instrument(vae.decoder, spec, self.output)
-        return TrainResult(
-            self.output, self.run.path, spec, module.step, score, agreement, self.data.held_paths, warned
-        )
-
-    def _spec(self, vae: Vae, steps: int) -> InstrumentSpec:
-        table, config = self.data.train, self.config
-        name = config.name or slug(self.output.stem)
-        points = named_points(vae, table, name)
-        default = next(iter(points))
-        velocity = np.round(table.velocity * 127.0).astype(int)
-        return InstrumentSpec(
-            family=config.family,
-            name=name,
-            sample_rate=self.data.sample_rate,
-            frame_seconds=[float(t) for t in self.grid.frame_seconds],
-            band_edges_hz=[float(f) for f in self.grid.band_edges_hz],
-            n_partials=self.grid.n_partials,
-            latent_size=config.model.latent_size,
-            points=points,
-            default_point=default,
-            axes=named_axes(vae, table, points[default]),
-            note_low=int(np.floor(table.note.min())),
-            note_high=int(np.ceil(table.note.max())),
-            velocity_low=int(velocity.min()),
-            velocity_high=int(velocity.max()),
-            sustain=sustain_region(table),
-            licence=config.licence,
-            origin=config.origin,
-            provenance=Provenance(
-                self.data.digest, sorted(d[:16] for d in table.digests), config.seed, steps,
-                round((time.monotonic() - self.started) / 60.0, 2), _versions(),
-            ),
-        )  # fmt: skip
+    def on_train_start(self) -> None:
+        """Give the optimiser of a resumed run its moments back."""
+        if getattr(self, "_optimizer_state", None) is not None:
+            self.optimizers().optimizer.load_state_dict(self._optimizer_state)
+            self._optimizer_state = None
 
 
-def _versions() -> dict[str, str]:
-    from neuralsynth import __version__
-
-    return {"neuralsynth": __version__, **{name: version(name) for name in ("torch", "lightning", "numpy", "onnx")}}
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+def note_distance(ear: MelEar, decoded: Decoded, batch: dict[str, Tensor]) -> Tensor:
+    """Mel distance in dB of decoded notes to a batch, `[N]`."""
+    frequency_hz = decoded.ratios * _pitch_hz(batch["note"])[:, None]
+    with torch.no_grad():
+        target = ear(batch["partials_db"], batch["noise_db"], frequency_hz)
+    return mel_distance(ear(decoded.partials_db, decoded.noise_db, frequency_hz), target, batch["weights"])
 
 
-@contextmanager
-def _threads(n: int):
-    """Let torch use `n` threads (0: every core), and put the number back afterwards."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(n or _cores())
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+def _pitch_hz(note: Tensor) -> Tensor:
+    return float(note_to_hz(69)) * torch.exp2((note - 69.0) / 12.0)
 
 
-@contextmanager
-def _interruptible(trainer: Trainer):
-    """Ctrl-C is a KeyboardInterrupt again: Lightning ignores the signal from then on and ends the whole process."""
-    main = threading.current_thread() is threading.main_thread()
-    before = signal.getsignal(signal.SIGINT) if main else None
-    try:
-        yield
-    except SystemExit as end:
-        if trainer.interrupted:
-            raise KeyboardInterrupt from end
-        raise
-    finally:
-        if main:
-            signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
-def _quiet():
-    """Without Lightning's advice on hardware, loaders and loggers, which is not for musicians."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
+@torch.no_grad()
+def play_score(vae: Vae, ear: MelEar, table: NoteTable) -> float:
+    """Mean mel distance in dB of *play* (the learned point, note and velocity alone) to the notes of a table."""
+    vae.eval()
+    weights = table.frame_weights()
+    scores = []
+    for i in range(0, len(table.note), 16):
+        rows = slice(i, i + 16)
+        batch = {
+            "partials_db": torch.from_numpy(table.partials_db[rows]),
+            "noise_db": torch.from_numpy(table.noise_db[rows]),
+            "note": torch.from_numpy(table.note[rows]),
+            "weights": torch.from_numpy(weights[rows]),
+        }
+        latent = vae.points[torch.from_numpy(table.group[rows])]
+        decoded = vae.decoder.decode(latent, batch["note"], torch.from_numpy(table.velocity[rows]))
+        scores.append(note_distance(ear, decoded, batch))
+    return float(torch.cat(scores).mean())

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from neuralsynth.spectrum import SpectrumGrid
-from neuralsynth.training.vae import FLOOR_DB, Decoded
+from neuralsynth.training.config import FLOOR_DB
+from neuralsynth.training.vae import Decoded
 from neuralsynth.units import hz_to_mel, mel_to_hz
 
 #: FFT size -> mel bands; one that resolves partials and one that resolves attacks.
@@ -92,12 +93,6 @@ class LossWeights:
     latent: float = 0.02  # of the KL divergence per latent number, when warmed up
     free_nats: float = 0.15  # per latent number that cost nothing
     body: float = 0.02
-
-
-def time_weights(grid: SpectrumGrid) -> np.ndarray:
-    """What each frame counts, `[T]`, mean 1: mostly its duration, somewhat its being a frame (attacks matter)."""
-    duration = np.gradient(grid.frame_seconds)
-    return 0.75 * duration / duration.mean() + 0.25
 
 
 def mel_distance(ear_db: Tensor, target_ear_db: Tensor, weights: Tensor) -> Tensor:

@@ -109,7 +109,7 @@ def describe(
     top = int(np.argmax(level[times < 2.0]))
     risen = int(np.argmax(level >= level[top] - 3.0))
     attack = float(np.interp(level[top] - 3.0, level[[risen - 1, risen]], times[[risen - 1, risen]])) if risen else 0.0
-    start = max(top, int(np.searchsorted(times, 0.2)))
+    start = min(max(risen, int(np.searchsorted(times, 0.2))), int(np.searchsorted(times, 0.5 * times[-1])))
     audible = times[start:][level[start:] > level[top] - 60.0]
     stop = int(np.searchsorted(times, audible[-1])) if len(audible) else start
     slope = np.polyfit(times[start : stop + 1], level[start : stop + 1], 1)[0] if stop - start >= 3 else -200.0

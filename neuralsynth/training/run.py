@@ -1,136 +1,381 @@
-"""A training run on disk: what was decided, and checkpoints that survive a kill.
+"""From a folder of recordings to an instrument file, within the minutes a person gives.
 
-::
-
-    RUN/run.json                what the training decided once: data, grid, number of steps, threads
-    RUN/checkpoints/step-*.pt   the last two, RUN/checkpoints/best.pt the best by validation score
-    RUN/analyses/*.npz          analysed recordings, by content
-    RUN/tensorboard/            scalars, spectrograms, sounds
-
-A checkpoint is a torch file followed by its own SHA-256, written beside and renamed. It holds tensors and plain
-numbers only and is read with `weights_only=True`.
+Order: understand the folder, analyse (parallel, kept), decide the number of steps by timing a few, train, name points
+and axes, export with parity. Everything decided is kept in the run folder, so `resume` goes on where a run was killed.
 """
 
 from __future__ import annotations
 
+import copy
 import hashlib
-import io
-import json
-import re
+import logging
+import os
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 
-from neuralsynth.errors import CheckpointError, NeuralSynthError, OutputError
-from neuralsynth.storage import whole_file
+from neuralsynth.errors import CheckpointError, MissingExtra, OutputError, RecordingError, UsageError
 
-RUN_VERSION = 1
-KEPT = 2
-DIGEST_BYTES = 32
-MAX_CHECKPOINT_BYTES = 1 << 30
+try:
+    import torch
+    from lightning.pytorch import Trainer
+    from torch.utils.data import DataLoader
+except ImportError as error:
+    raise MissingExtra(f"training needs {error.name}: pip install 'neuralsynth[train]'") from error
 
+from neuralsynth.analysis.folder import Recording, read_folder
+from neuralsynth.spec import InstrumentSpec, Provenance
+from neuralsynth.spectrum import SpectrumGrid, mel_band_edges_hz, warped_frame_seconds
+from neuralsynth.training.analyses import analyse_recordings
+from neuralsynth.training.augment import Batches
+from neuralsynth.training.checkpoints import Run
+from neuralsynth.training.config import TrainConfig, TrainResult, VaeConfig
+from neuralsynth.training.dataset import NoteTable, build_table, choose_grid, held_out_notes
+from neuralsynth.training.export import export_instrument
+from neuralsynth.training.fit import BatchStream, Schedule, VaeTraining, play_score, to_tensors
+from neuralsynth.training.losses import MelEar
+from neuralsynth.training.points import named_axes, named_points, slug, sustain_region
+from neuralsynth.training.vae import Statistics, Vae
+from neuralsynth.training.watch import Bar, Keeper, Log
 
-class Run:
-    """The folder of one training run."""
+#: What of the budget is kept for points, axes, export and parity: seconds, and the least and the most share of it.
+RESERVE_SECONDS, LEAST_RESERVE, MOST_RESERVE = 12.0, 0.04, 0.3
+#: A training that is slower than timed ends this far over its budget, with the average of what it has.
+MOST_OVERRUN = 1.08
+TIMED_STEPS = 8
+MIN_STEPS = 20
+WATCHED = 12  # notes of the training set that are scored when none is left out
+MIN_RECORDINGS = 2
+CENTRED_SECONDS = (0.15, 1.5)  # where the pitch of a decaying sound averages to the played note
 
-    def __init__(self, path: Path) -> None:
-        self.path = Path(path)
-        self.checkpoints = self.path / "checkpoints"
-        self.analyses = self.path / "analyses"
-        self.tensorboard = self.path / "tensorboard"
-
-    def create(self) -> None:
-        """Make the folders.
-
-        Raises:
-            OutputError: they cannot be made.
-        """
-        try:
-            for folder in (self.checkpoints, self.analyses, self.tensorboard):
-                folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{self.path}: cannot be made ({error.strerror or error})") from error
-
-    def write_plan(self, plan: dict[str, Any]) -> None:
-        """Keep what was decided at the start."""
-        with whole_file(self.path / "run.json") as part:
-            part.write_text(json.dumps({"version": RUN_VERSION, **plan}, indent=2) + "\n")
-
-    def read_plan(self) -> dict[str, Any]:
-        """What was decided at the start.
-
-        Raises:
-            CheckpointError: no run, or its plan is damaged.
-        """
-        path = self.path / "run.json"
-        try:
-            plan = json.loads(path.read_text())
-        except OSError as error:
-            raise CheckpointError(f"{self.path}: is no training run ({path.name}: {error.strerror or error})") from error
-        except (ValueError, RecursionError) as error:
-            raise CheckpointError(f"{path}: is damaged ({error}); start a new training") from error
-        if not isinstance(plan, dict) or plan.get("version") != RUN_VERSION:
-            raise CheckpointError(f"{path}: is of another version than {RUN_VERSION}; start a new training")
-        return plan
-
-    def save(self, state: dict[str, Any], is_best: bool) -> None:
-        """Write a checkpoint of `state["step"]`, keep the last two and the best."""
-        data = pack(state)
-        names = [f"step-{state['step']:08d}.pt"] + (["best.pt"] if is_best else [])
-        for name in names:
-            with whole_file(self.checkpoints / name) as part:
-                part.write_bytes(data)
-        for old in self._newest_first()[KEPT:]:
-            old.unlink(missing_ok=True)
-
-    def load(self) -> tuple[dict[str, Any] | None, list[str]]:
-        """The newest readable checkpoint (None if there is none yet) and a warning for each damaged one.
-
-        Raises:
-            CheckpointError: there are checkpoints and all are damaged.
-        """
-        warnings: list[str] = []
-        for path in self._newest_first():
-            try:
-                return unpack(path), warnings
-            except CheckpointError as error:
-                warnings.append(f"{error}; the one before is used")
-        if warnings:
-            raise CheckpointError(f"{self.checkpoints}: all {len(warnings)} checkpoints are damaged; start a new training")
-        return None, warnings
-
-    def _newest_first(self) -> list[Path]:
-        found = [path for path in self.checkpoints.glob("step-*.pt") if re.fullmatch(r"step-\d{8}\.pt", path.name)]
-        return sorted(found, reverse=True)
+Say = Callable[[str], None]
 
 
-def pack(state: dict[str, Any]) -> bytes:
-    """A checkpoint's bytes: torch's format and a digest of it."""
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    data = buffer.getvalue()
-    return data + hashlib.sha256(data).digest()
+def train_folder(
+    folder: Path | str, output: Path | str, config: TrainConfig | None = None, resume: Path | str | None = None,
+    run_dir: Path | str | None = None, show_progress: bool = True, say: Say | None = None,
+) -> TrainResult:
+    """Train on `folder` and write the instrument `output` (and its golden pair beside).
 
-
-def unpack(path: Path) -> dict[str, Any]:
-    """Read a checkpoint.
+    Args:
+        folder: recordings of single notes; sub-folders are instruments of their own.
+        output: the `.onnx` file to write.
+        config: what is chosen; on `resume` the run's own choices count, and only `name`, `licence`, `origin` are read.
+        resume: run folder of a training that was stopped; ends with the weights it would have had.
+        run_dir: where the run is kept; by default beside `output`, as `NAME.run`.
+        show_progress: draw progress bars on stderr.
+        say: is told each step of the work in a sentence.
 
     Raises:
-        CheckpointError: missing, damaged, or not one of ours.
+        UsageError, RecordingError, CheckpointError, OutputError, ModelError: see `neuralsynth.errors`.
     """
+    started = time.monotonic()
+    config, output = (config or TrainConfig()).check(), _checked_output(Path(output))
+    say = say or (lambda sentence: None)
+    run = Run(Path(resume or run_dir or output.with_name(f"{output.stem}.run")))
+    plan = run.read_plan() if resume is not None else None
+    config = config if plan is None else _planned_config(plan, config)
+    run.create()
+    with _quiet(), _threads(config.threads):
+        data = _prepare(Path(folder), config, run, plan, say)
+        job = _Job(output, config, run, data, started, show_progress)
+        return job.run_all(plan, say)
+
+
+@dataclass(frozen=True)
+class _Data:
+    """What a training learns from and is watched on."""
+
+    train: NoteTable
+    held: NoteTable | None
+    held_paths: tuple[Path, ...]
+    digest: str
+    sample_rate: int
+    warnings: tuple[str, ...]
+
+
+def _checked_output(output: Path) -> Path:
+    if output.suffix != ".onnx":
+        raise UsageError(f"{output}: an instrument file ends in .onnx")
+    if not output.parent.is_dir():
+        raise OutputError(f"{output}: its folder does not exist")
+    if output.exists() and not output.is_file():
+        raise OutputError(f"{output}: is not a regular file; name a file to write")
+    return output
+
+
+def _planned_config(plan: dict[str, Any], given: TrainConfig) -> TrainConfig:
     try:
-        if path.stat().st_size > MAX_CHECKPOINT_BYTES:
-            raise CheckpointError(f"{path}: is larger than any checkpoint of ours")
-        data = path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from error
-    body, digest = data[:-DIGEST_BYTES], data[-DIGEST_BYTES:]
-    if hashlib.sha256(body).digest() != digest:
-        raise CheckpointError(f"{path}: is damaged (its digest does not fit)")
+        kept = dict(plan["config"])
+        kept["model"] = VaeConfig(**kept["model"])
+        config = TrainConfig(**kept).check()
+        int(plan["steps"]), int(plan["threads"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"run.json is damaged ({error}); start a new training") from error
+    words = {key: getattr(given, key) for key in ("name", "licence", "origin") if getattr(given, key) not in ("", "unknown")}
+    return replace(config, threads=int(plan["threads"]), **words)
+
+
+def _prepare(folder: Path, config: TrainConfig, run: Run, plan: dict[str, Any] | None, say: Say) -> _Data:
+    """Read, split and analyse the recordings."""
+    understood = read_folder(folder)
+    used = understood.used
+    if len(used) < MIN_RECORDINGS:
+        raise RecordingError(f"{folder}: holds {len(used)} usable recording; at least {MIN_RECORDINGS} are needed")
+    digest = hashlib.sha256("\n".join(sorted(r.digest for r in used)).encode()).hexdigest()
+    if plan is not None and plan.get("data_digest") != digest:
+        raise CheckpointError(f"{folder}: is not what {run.path} was trained on; start a new training")
+    seconds, rates = _lengths(used)
+    grid = _grid(plan) if plan else choose_grid(
+        [r.note for r in used], seconds, config.n_frames, config.n_bands, config.n_partials, config.duration_seconds
+    )
+    say(f"{len(used)} recordings are analysed")
+    analysed, bad = analyse_recordings(used, grid, run.analyses, config.threads or _cores())
+    if len(analysed) < MIN_RECORDINGS:
+        raise RecordingError(f"{folder}: only {len(analysed)} recording can be analysed; at least {MIN_RECORDINGS} are needed")
+    table = build_table(analysed, grid)
+    left_out = set(held_out_notes([float(n) for n in table.note], config.hold_out))
+    out = np.array([float(n) in left_out for n in table.note])
+    paths = tuple(recording.path for (recording, _), is_out in zip(analysed, out, strict=True) if is_out)
+    held = table.only(out) if out.any() else None
+    warned = (*understood.warnings, *bad)
+    return _Data(table.only(~out), held, paths, digest, int(np.median(rates)), warned)
+
+
+def _lengths(recordings: Sequence[Recording]) -> tuple[list[float], list[int]]:
+    seconds, rates = [], []
+    for recording in recordings:
+        audio, rate = recording.load()
+        seconds.append(len(audio) / rate)
+        rates.append(rate)
+    return seconds, rates
+
+
+def _grid(plan: dict[str, Any]) -> SpectrumGrid:
     try:
-        return torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
-    except NeuralSynthError:
+        g = plan["grid"]
+        times = warped_frame_seconds(int(g["n_frames"]), float(g["duration_seconds"]))
+        return SpectrumGrid(times, mel_band_edges_hz(int(g["n_bands"])), int(g["n_partials"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"run.json is damaged ({error}); start a new training") from error
+
+
+def statistics_of(table: NoteTable) -> Statistics:
+    """Means per partial and band, and a smooth stiffness over the keyboard (none for sounds with exact harmonics)."""
+    weights = table.frame_weights()
+    weights = weights / weights.sum()
+    partials = np.einsum("mpt,mt->p", table.partials_db, weights)
+    noise = np.einsum("mbt,mt->b", table.noise_db, weights)
+    times, sustain = table.grid.frame_seconds, sustain_region(table)
+    low, high = (sustain.start_seconds, sustain.end_seconds) if sustain else CENTRED_SECONDS
+    start = min(int(np.searchsorted(times, low)), len(times) - 2)
+    stop = max(start + 1, int(np.searchsorted(times, high)))
+    return Statistics(partials, noise, _stiffness(table), centred_frames=(start, stop))
+
+
+def _stiffness(table: NoteTable) -> np.ndarray:
+    """Polynomial of log B over (note - 60) / 24, by least absolute error so that single wrong notes do not bend it."""
+    stiff = table.inharmonicity > 1e-5
+    if table.sustains or stiff.mean() < 0.5 or stiff.sum() < 3:
+        return np.zeros(0)
+    place, value = (table.note[stiff] - 60.0) / 24.0, np.log(table.inharmonicity[stiff])
+    degree = min(2, len(np.unique(place)) - 1)
+    weights = np.ones(len(place))
+    for _ in range(20):
+        curve = np.polyfit(place, value, degree, w=weights)
+        weights = 1.0 / np.sqrt(np.abs(np.polyval(curve, place) - value) + 0.05)
+    return curve
+
+
+class _Job:
+    """One training call, from data to file."""
+
+    def __init__(
+        self, output: Path, config: TrainConfig, run: Run, data: _Data, started: float, show_progress: bool
+    ) -> None:
+        self.output, self.config, self.run, self.data = output, config, run, data
+        self.started, self.show_progress = started, show_progress
+        self.grid = data.train.grid
+        self.ear = MelEar(self.grid)
+        self.batches = Batches(data.train, config.seed, config.batch_size)
+
+    def run_all(self, plan: dict[str, Any] | None, say: Say) -> TrainResult:
+        """Train, finish and export."""
+        vae, average = self._network(), self._network()
+        warned = list(self.data.warnings)
+        steps = int(plan["steps"]) if plan else self._decide_steps(vae)
+        if plan is None:
+            self._write_plan(steps)
+        schedule = Schedule(self.config.seed, steps, self.config.learning_rate, self.config.weight_decay)
+        module = VaeTraining(vae, average, self.ear, schedule)
+        best = np.inf
+        if plan is not None:
+            state, complaints = self.run.load()
+            warned += complaints
+            if state is not None:
+                module.restore(state)
+                best = float(state["score"])
+        say(f"{steps} steps are trained" + (f" from step {module.first_step} on" if module.first_step else ""))
+        cut_short = self._train(module, schedule, best, endless=plan is not None)
+        if cut_short:
+            warned.append(f"the machine was slower than measured: {module.step} of {steps} steps fitted into the time")
+        say("the instrument is exported")
+        return self._finish(module, tuple(warned))
+
+    def _network(self) -> Vae:
+        torch.manual_seed(self.config.seed)
+        return Vae(self.config.model, self.grid, statistics_of(self.data.train), len(self.data.train.groups))
+
+    def _decide_steps(self, vae: Vae) -> int:
+        """How many steps fit into what is left of the budget, by timing a few on a copy."""
+        if self.config.steps:
+            return self.config.steps
+        trial = VaeTraining(copy.deepcopy(vae), copy.deepcopy(vae), self.ear, Schedule(0, 1000, 1e-4, 0.0))
+        optimizer = trial.configure_optimizers()
+        for step in range(TIMED_STEPS + 2):
+            begun = time.monotonic() if step == 2 else (begun if step > 2 else 0.0)
+            optimizer.zero_grad()
+            trial.loss(to_tensors(self.batches.draw(step)), step)[0].backward()
+            optimizer.step()
+        each = (time.monotonic() - begun) / TIMED_STEPS * 1.12  # checkpoints, scores and the log cost a little too
+        budget = 60.0 * self.config.minutes
+        reserve = min(max(RESERVE_SECONDS, LEAST_RESERVE * budget), MOST_RESERVE * budget)
+        left = budget - (time.monotonic() - self.started) - reserve
+        return max(MIN_STEPS, int(left / each))
+
+    def _write_plan(self, steps: int) -> None:
+        grid = {
+            "n_frames": self.grid.n_frames,
+            "duration_seconds": float(self.grid.frame_seconds[-1]),
+            "n_bands": self.grid.n_bands,
+            "n_partials": self.grid.n_partials,
+        }
+        plan = {"config": asdict(self.config), "grid": grid, "steps": steps, "data_digest": self.data.digest}
+        self.run.write_plan({**plan, "threads": torch.get_num_threads()})
+
+    def _train(self, module: VaeTraining, schedule: Schedule, best: float, endless: bool) -> bool:
+        """Run Lightning over the steps that are left; True if time ran out."""
+        if module.first_step >= schedule.steps:
+            return False
+        unbounded = endless or bool(self.config.steps)
+        deadline = np.inf if unbounded else self.started + 60.0 * self.config.minutes * MOST_OVERRUN
+        keeper = Keeper(self.run, self._watched(), schedule.steps, deadline, best)
+        log = Log(self.run, keeper, self.data.train, schedule.steps)
+        trainer = Trainer(
+            accelerator="cpu", devices=1, max_steps=schedule.steps - module.first_step, max_epochs=1, logger=False,
+            enable_checkpointing=False, enable_model_summary=False, enable_progress_bar=False, gradient_clip_val=5.0,
+            callbacks=[keeper, Bar(keeper, schedule.steps, self.show_progress), log], default_root_dir=self.run.path,
+        )  # fmt: skip
+        stream = BatchStream(self.batches, module.first_step, schedule.steps)
+        with _interruptible(trainer):
+            trainer.fit(module, DataLoader(stream, batch_size=None, num_workers=0))
+        return keeper.cut_short
+
+    def _watched(self) -> NoteTable:
+        """Notes that are scored: those left out, or a few of the training's own."""
+        if self.data.held is not None:
+            return self.data.held
+        n = len(self.data.train.note)
+        return self.data.train.only(np.unique(np.linspace(0, n - 1, min(n, WATCHED)).round().astype(int)))
+
+    def _finish(self, module: VaeTraining, warned: tuple[str, ...]) -> TrainResult:
+        """Name points and axes, export, and tell."""
+        vae = module.average.eval()
+        score = play_score(vae, self.ear, self._watched())
+        spec = self._spec(vae, module.step)
+        agreement = export_instrument(vae.decoder, spec, self.output)
+        return TrainResult(
+            self.output, self.run.path, spec, module.step, score, agreement, self.data.held_paths, warned
+        )
+
+    def _spec(self, vae: Vae, steps: int) -> InstrumentSpec:
+        table, config = self.data.train, self.config
+        name = config.name or slug(self.output.stem)
+        points = named_points(vae, table, name)
+        default = next(iter(points))
+        velocity = np.round(table.velocity * 127.0).astype(int)
+        return InstrumentSpec(
+            family=config.family,
+            name=name,
+            sample_rate=self.data.sample_rate,
+            frame_seconds=[float(t) for t in self.grid.frame_seconds],
+            band_edges_hz=[float(f) for f in self.grid.band_edges_hz],
+            n_partials=self.grid.n_partials,
+            latent_size=config.model.latent_size,
+            points=points,
+            default_point=default,
+            axes=named_axes(vae, table, points[default]),
+            note_low=int(np.floor(table.note.min())),
+            note_high=int(np.ceil(table.note.max())),
+            velocity_low=int(velocity.min()),
+            velocity_high=int(velocity.max()),
+            sustain=sustain_region(table),
+            licence=config.licence,
+            origin=config.origin,
+            provenance=Provenance(
+                self.data.digest, sorted(d[:16] for d in table.digests), config.seed, steps,
+                round((time.monotonic() - self.started) / 60.0, 2), _versions(),
+            ),
+        )  # fmt: skip
+
+
+def _versions() -> dict[str, str]:
+    from neuralsynth import __version__
+
+    return {"neuralsynth": __version__, **{name: version(name) for name in ("torch", "lightning", "numpy", "onnx")}}
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+@contextmanager
+def _threads(n: int):
+    """Let torch use `n` threads (0: every core), and put the number back afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n or _cores())
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _interruptible(trainer: Trainer):
+    """Ctrl-C is a KeyboardInterrupt again: Lightning ignores the signal from then on and ends the whole process."""
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGINT) if main else None
+    try:
+        yield
+    except SystemExit as end:
+        if trainer.interrupted:
+            raise KeyboardInterrupt from end
         raise
-    except Exception as error:  # torch, zipfile and pickle each have their own ways to say "not mine"
-        raise CheckpointError(f"{path}: is no checkpoint ({type(error).__name__})") from error
+    finally:
+        if main:
+            signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _quiet():
+    """Without Lightning's advice on hardware, loaders and loggers, which is not for musicians."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

@@ -20,10 +20,9 @@ from torch.nn import functional
 
 from neuralsynth.spectrum import SpectrumGrid
 from neuralsynth.training.blocks import DownConv, GrowingTrunk, NoteFeatures
-from neuralsynth.training.config import VaeConfig
+from neuralsynth.training.config import FLOOR_DB, VaeConfig
 from neuralsynth.units import hz_to_mel
 
-FLOOR_DB = -110.0
 CEILING_DB = 0.0
 HIGHEST_PARTIAL_HZ = 20_000.0
 DB_PER_UNIT = 20.0
