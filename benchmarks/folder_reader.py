@@ -90,7 +90,7 @@ def main() -> None:
     if len(sys.argv) != 2 or not Path(sys.argv[1]).is_dir():
         raise SystemExit(__doc__)
     rng = random.Random(1)
-    head = ["instrument", "files", "overruled", "nameless right", "wrong", "unclear", "C3 shift", "C3 right", "lies", "s"]
+    head = ["instrument", "files", "overruled", "nameless right", "wrong", "unclear", "shift", "C3 right", "lies", "s"]
     rows, every = [head], []
     for instrument in sorted(p for p in Path(sys.argv[1]).iterdir() if p.is_dir()):
         with tempfile.TemporaryDirectory() as scratch:

@@ -123,6 +123,9 @@ def test_name_loses_only_to_a_sure_ear_and_clearly_more_evidence(confidence, nam
     evidence[72 - 40], evidence[60 - 40] = 0.7, named_evidence
     heard = Listening(PitchEstimate(float(note_to_hz(72)), confidence), candidates_hz, evidence)
     assert contradicts(heard, 60) == loses
+    with_partials_between = Listening(heard.estimate, candidates_hz, evidence, frozenset({2}))
+    assert not contradicts(with_partials_between, 60)
+    assert contradicts(with_partials_between, 53) == contradicts(heard, 53)  # they speak for 60 only
 
 
 def test_unclear_pitch_keeps_its_name(tmp_path):

@@ -1,0 +1,209 @@
+"""Turn recipes into trained, measured, exported and checked instruments.
+
+::
+
+    python export/build.py --recordings FOLDER                     every recipe beside this file, into presets/
+    python export/build.py --recordings FOLDER cello --into /tmp   one of them, elsewhere
+
+For each recipe: a *twin* is trained without every fifth pitch and scored on those (`neuralsynth score`), then the
+instrument is trained on every recording, gets the twin's figures into its spec, and is checked: it loads through the
+gate, agrees with torch, and its notes are in tune by an independent tracker. `export/README.md` says where the
+recordings come from.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+import time
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from neuralsynth.errors import NeuralSynthError, UsageError
+from neuralsynth.spec import Quality
+from neuralsynth.training.config import TrainConfig, VaeConfig
+
+HERE = Path(__file__).parent
+IN_TUNE_CENTS = 10.0
+LEAST_IN_TUNE = 0.99
+
+
+class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One recipe file."""
+
+    name: str
+    folder: str
+    licence: str
+    origin: str
+    steps: int
+    seed: int = 0
+    twin_leaves_out: int = 5
+    batch_size: int = 24
+    n_frames: int = 128
+    n_bands: int = 44
+    n_partials: int = 0
+    duration_seconds: float = 0.0
+    model: dict[str, float | int] = {}
+
+    def config(self, threads: int) -> TrainConfig:
+        """The training it asks for."""
+        known = ("name", "licence", "origin", "steps", "seed", "batch_size", "n_frames", "n_bands", "n_partials")
+        chosen = {key: getattr(self, key) for key in (*known, "duration_seconds")}
+        return TrainConfig(**chosen, threads=threads, model=VaeConfig(**self.model))
+
+
+def main() -> int:
+    """Build what the command line names; exit code 1 if a built instrument fails a check."""
+    parser = argparse.ArgumentParser(description="train, measure, export and check the shipped instruments")
+    parser.add_argument("recipes", nargs="*", help="names of recipes, such as cello  [default: all]")
+    parser.add_argument("--recordings", type=Path, required=True, help="folder that holds the recipes' folders")
+    parser.add_argument("--into", type=Path, default=HERE.parent / "presets", help="where instruments are written")
+    parser.add_argument("--work", type=Path, help="where runs are kept  [default: a temporary folder]")
+    parser.add_argument("--threads", type=int, default=1, help="of torch; the shipped files were made with 1")
+    parser.add_argument("--without-twin", action="store_true", help="do not measure quality on left-out pitches")
+    options = parser.parse_args()
+    names = options.recipes or sorted(path.stem for path in HERE.glob("*.toml"))
+    try:
+        checks = [build(name, options) for name in names]
+    except NeuralSynthError as error:
+        print(f"build: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0 if all(checks) else 1
+
+
+def read_recipe(name: str) -> Recipe:
+    """Read `NAME.toml` beside this file.
+
+    Raises:
+        UsageError: missing, no TOML, an unknown key or a wrong type.
+    """
+    path = HERE / f"{name}.toml"
+    try:
+        return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), Recipe)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: is no recipe ({error})") from error
+
+
+def build(name: str, options: argparse.Namespace) -> bool:
+    """Make one instrument; returns whether it passed its checks."""
+    from neuralsynth.training.run import train_folder
+
+    recipe = read_recipe(name)
+    folder, config = options.recordings / recipe.folder, recipe.config(options.threads)
+    started = time.monotonic()
+    work = Path(tempfile.mkdtemp(prefix="build-")) if options.work is None else options.work
+    work.mkdir(parents=True, exist_ok=True)
+    try:
+        quality = None if options.without_twin else measure(name, folder, config, recipe.twin_leaves_out, work)
+        result = train_folder(folder, work / f"{name}.onnx", config, run_dir=fresh(work / f"{name}.run"))
+        publish(result.model_path, options.into, quality)
+    finally:
+        if options.work is None:
+            shutil.rmtree(work)
+    passed = check(options.into / f"{name}.onnx", quality)
+    print(f"{name}: parity {result.parity_db:.0f} dB, {result.steps} steps, {(time.monotonic() - started) / 60:.1f} min")
+    return passed
+
+
+def fresh(run_dir: Path) -> Path:
+    """The run folder, without checkpoints of an earlier build (kept analyses stay)."""
+    shutil.rmtree(run_dir / "checkpoints", ignore_errors=True)
+    return run_dir
+
+
+def measure(name: str, folder: Path, config: TrainConfig, leave_out: int, work: Path) -> Quality:
+    """Train a twin without every `leave_out`-th pitch and score it on those."""
+    from neuralsynth.instrument import Instrument
+    from neuralsynth.scoring import score
+    from neuralsynth.training.run import train_folder
+
+    twin = work / f"{name}-twin.onnx"
+    train_folder(folder, twin, replace(config, hold_out=leave_out), run_dir=fresh(work / f"{name}-twin.run"))
+    scored = score(Instrument.load(twin), folder)
+    for row in scored.recordings:
+        print(
+            f"  note {row.note:3d} velocity {row.velocity:3d}: floor {row.floor_db:5.2f}  reconstruct "
+            f"{row.reconstruct_db:5.2f}  play {row.play_db:5.2f}  interpolated {row.interpolated_db:5.2f}  sampler "
+            f"{row.sampler_db:5.2f}"
+        )
+    return scored.quality()
+
+
+def publish(model: Path, into: Path, quality: Quality | None) -> None:
+    """Copy an instrument and its golden pair, with the quality figures in its spec."""
+    import onnx
+
+    from neuralsynth.spec import METADATA_KEY, InstrumentSpec
+    from neuralsynth.storage import whole_file
+
+    graph = onnx.load(model)
+    for entry in graph.metadata_props:
+        if entry.key == METADATA_KEY:
+            spec = InstrumentSpec.from_json(entry.value, str(model))
+            if quality is not None:
+                rounded = {f: round(getattr(quality, f), 3) for f in quality.__struct_fields__}
+                spec = msgspec.structs.replace(spec, quality=Quality(**rounded))
+            entry.value = spec.to_json()
+    pair = model.with_suffix(".check.npz")
+    with whole_file(into / pair.name) as part:
+        part.write_bytes(pair.read_bytes())
+    with whole_file(into / model.name) as part:
+        part.write_bytes(graph.SerializeToString())
+
+
+def check(path: Path, quality: Quality | None) -> bool:
+    """Load the finished file as a player would, and listen whether its notes are in tune."""
+    from neuralsynth.instrument import Instrument
+
+    instrument = Instrument.load(path)
+    off = tuning_errors(instrument)
+    share = float(np.mean(np.abs(list(off.values())) <= IN_TUNE_CENTS))
+    worst = max(off, key=lambda note: abs(off[note]))
+    print(f"{path.name}: {os.path.getsize(path) / 1e6:.2f} MB, {share:.1%} of {len(off)} notes within "
+          f"{IN_TUNE_CENTS:g} cents, worst note {worst} {off[worst]:+.1f}")  # fmt: skip
+    if quality is not None:
+        ratio = quality.play_db / quality.sampler_db
+        print(f"{path.name}: {quality}\n{path.name}: play / sampler {ratio:.3f}")
+    return share >= LEAST_IN_TUNE
+
+
+def tuning_errors(instrument) -> dict[int, float]:
+    """Cents by which each note of the range, at three velocities, is heard off its pitch (the median of the three)."""
+    from neuralsynth.scoring import play_spectrum
+    from neuralsynth.units import note_to_hz
+
+    spec, model = instrument.model.spec, instrument.model
+    sustain = (spec.sustain.start_seconds, spec.sustain.end_seconds) if spec.sustain else None
+    off = {}
+    for note in range(spec.note_low, spec.note_high + 1):
+        for velocity in (spec.velocity_low, (spec.velocity_low + spec.velocity_high) // 2, spec.velocity_high):
+            batch = model.decode(instrument.latent[None], np.array([note]), np.array([velocity / 127.0]))
+            audio = play_spectrum(batch.note(0, spec.grid()), float(note), 44_100, 44_100, sustain)
+            off[note, velocity] = 1200.0 * np.log2(heard_pitch_hz(audio, 44_100, note) / float(note_to_hz(note)))
+    return off
+
+
+def heard_pitch_hz(audio: np.ndarray, sample_rate: int, note: int) -> float:
+    """Median pitch by YIN (librosa), a tracker that shares nothing with ours."""
+    import librosa
+
+    pitch_hz = float(librosa.midi_to_hz(note))
+    frame = int(2 ** np.ceil(np.log2(max(2048, 5 * sample_rate / pitch_hz))))
+    heard = librosa.yin(
+        audio[: int(0.8 * sample_rate)].astype(np.float64), fmin=pitch_hz / 1.5, fmax=min(1.5 * pitch_hz, 20_000),
+        sr=sample_rate, frame_length=frame, trough_threshold=0.3,
+    )  # fmt: skip
+    return float(np.median(heard))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
