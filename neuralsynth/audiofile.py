@@ -40,8 +40,10 @@ def read_audio(path: Path | str, max_seconds: float = MAX_SECONDS) -> tuple[np.n
             if file.frames > max_seconds * rate:
                 raise RecordingError(f"{path}: lasts {file.frames / rate:.0f} s; at most {max_seconds:.0f} s are read")
             audio = file.read(dtype="float32", always_2d=True).T
-    except (soundfile.LibsndfileError, OSError, TypeError, MemoryError) as error:
-        raise RecordingError(f"{path}: cannot be read as audio ({error})") from error
+    except soundfile.LibsndfileError as error:
+        raise RecordingError(f"{path}: cannot be read as audio ({error.error_string})") from error
+    except (OSError, TypeError, MemoryError, UnicodeError) as error:
+        raise RecordingError(f"{path}: cannot be read as audio ({getattr(error, 'strerror', None) or error})") from error
     if audio.shape[1] == 0:
         raise RecordingError(f"{path}: holds no samples")
     if not np.all(np.isfinite(audio)):

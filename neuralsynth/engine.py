@@ -53,6 +53,8 @@ class Engine:
                 parts[id(patch)] = Part(patch, float(sample_rate), max_block_size)
             self._part_of[channel] = parts[id(patch)]
         self.parts = list(parts.values())
+        self.latency_samples = max((part.chain.latency_samples for part in self.parts), default=0)
+        self._delays = [_Delay(self.latency_samples - part.chain.latency_samples) for part in self.parts]
         self.sample_rate, self.max_block_size = float(sample_rate), max_block_size
         self._guard = OutputGuard(sample_rate)
         self._buffer = np.zeros((2, max_block_size), np.float32)
@@ -60,8 +62,9 @@ class Engine:
 
     def reset(self) -> None:
         """Power-on state: what follows does not depend on what was played before."""
-        for part in self.parts:
+        for part, delay in zip(self.parts, self._delays, strict=True):
             part.reset()
+            delay.reset()
         self._guard.reset()
         self._now = 0
 
@@ -109,20 +112,20 @@ class Engine:
     @property
     def tail_seconds(self) -> float:
         """How long the effects may ring after the last voice."""
-        return max(part.chain.tail_seconds for part in self.parts)
+        return max((part.chain.tail_seconds for part in self.parts), default=0.0)
 
     def _block(self, events: Sequence[Event], offset: int, n: int) -> np.ndarray:
         cuts = sorted({0, n, *(min(max(event.sample - offset, 0), n) for event in events)})
         bounds = list(zip(cuts[:-1], cuts[1:], strict=True))
         mix = np.zeros((2, n), np.float32)
-        for part in self.parts:
+        for part, delay in zip(self.parts, self._delays, strict=True):
             buffer = self._buffer[:, :n]
             index = 0
             for start, stop in bounds:
                 index = self._dispatch(part, events, index, start, offset)
                 part.render(self._now + start, buffer[:, start:stop])
             self._dispatch(part, events, index, n, offset)
-            mix += part.apply_effects(self._now, buffer)
+            mix += delay.process(part.apply_effects(self._now, buffer))
         self._now += n
         mix = self._guard.process(mix)
         if self._guard.found_fault:
@@ -138,6 +141,23 @@ class Engine:
                 part.handle(self._now + start, message)
             index += 1
         return index
+
+
+class _Delay:
+    """Holds a part back until those with slower effects have caught up."""
+
+    def __init__(self, n_samples: int) -> None:
+        self._held = np.zeros((2, n_samples), np.float32)
+
+    def process(self, audio: np.ndarray) -> np.ndarray:
+        if self._held.shape[1] == 0:
+            return audio
+        both = np.concatenate([self._held, audio], axis=1)
+        self._held = both[:, audio.shape[1] :]
+        return both[:, : audio.shape[1]]
+
+    def reset(self) -> None:
+        self._held = np.zeros_like(self._held)
 
 
 def play_events(

@@ -249,6 +249,17 @@ def test_a_hundred_and_twenty_eight_held_notes_keep_the_newest(sustaining, tmp_p
     assert engine.parts[0].pool.stolen_voices == 112
 
 
+def test_parts_with_slow_effects_and_without_sound_together(sustaining, tmp_path):
+    slow = with_effects(sustaining, tmp_path, EffectSettings("pitch_shift", {"semitones": 0.0}))
+    engine = Engine({0: slow, 1: sustaining}, RATE, 4096)
+    assert engine.latency_samples > 100
+    alone = Engine({1: sustaining}, RATE, 4096)
+    note = [at(0.1, NOTE_ON | 1, 60, 100)]
+    late, early = play(engine, note, 0.5), play(alone, note, 0.5)
+    n = engine.latency_samples
+    assert np.array_equal(late[:, n:], early[:, :-n])
+
+
 def test_the_call_of_pedalboards_instruments_works_with_mido_messages_and_pairs(sustaining):
     messages = [mido.Message("note_on", note=60, velocity=100, time=0.1), mido.Message("note_off", note=60, time=0.5)]
     pairs = [(bytes(m.bytes()), m.time) for m in messages]

@@ -19,7 +19,7 @@ from neuralsynth.units import note_to_hz
 torch = pytest.importorskip("torch")
 warnings.filterwarnings("ignore")
 
-from neuralsynth.training import analyses, augment, baselines, checkpoints, dataset, losses, points, run, vae, watch  # noqa: E402
+from neuralsynth.training import analyses, augment, baselines, checkpoints, dataset, losses, points, run, tuning, vae, watch  # noqa: E402
 from neuralsynth.training.config import TrainConfig, VaeConfig  # noqa: E402
 from neuralsynth.training.run import train_folder  # noqa: E402
 
@@ -305,14 +305,30 @@ def test_interpolation_at_the_ends_is_the_recording_and_between_is_the_mean_in_d
     assert baselines.neighbours(80, np.array([60, 64, 70])) == (2, 2, 0.0)
 
 
-def test_stretched_strings_sound_at_the_played_pitch_in_the_bass():
-    """An ear places a stretched tone between its partials: partial 1 is lowered, the next ones lie around."""
-    grid = SpectrumGrid.warped(32, 0.5, 16, 8)
-    curve = np.array([np.log(5e-4)])
-    decoder = vae.Decoder(TINY.model, grid, vae.Statistics(np.zeros(16), np.zeros(8), curve))
-    ratios = decoder.ratios(torch.tensor([24.0]))[0].detach().numpy()
-    assert np.allclose(ratios / ratios[0], stretched_ratios(16, 5e-4), rtol=1e-5)
-    assert ratios[0] < 1.0 < ratios[5] / 6
+def test_stretched_strings_are_heard_in_tune_in_the_bass():
+    """By praat's tracker; without tuning the same note is heard a third of a semitone sharp."""
+    import parselmouth
+
+    grid = SpectrumGrid.warped(32, 1.0, 16, 8)
+    torch.manual_seed(0)
+    falling_db = -20.0 - 9.0 * np.log2(np.arange(1, 17))
+    decoder = vae.Decoder(TINY.model, grid, vae.Statistics(falling_db, np.full(8, -90.0), np.array([-7.0])))
+    for head in (decoder.eval().by_number, decoder.by_frequency, decoder.movement):
+        torch.nn.init.zeros_(head.weight)
+
+    def heard_cents():
+        with torch.no_grad():
+            partials, ratios, _, _ = (x[0].numpy() for x in decoder(torch.zeros(1, 4), torch.tensor([28.0]), torch.ones(1)))
+        pitch, t = float(note_to_hz(28)), np.arange(RATE) / RATE
+        audio = np.sin(2 * np.pi * pitch * t[:, None] * ratios) @ partials[20]
+        track = parselmouth.Sound(audio, RATE).to_pitch_ac(pitch_floor=0.7 * pitch, pitch_ceiling=1.4 * pitch)
+        found = track.selected_array["frequency"]
+        return 1200 * np.log2(np.median(found[found > 0]) / pitch)
+
+    assert heard_cents() > 10.0
+    tuning.tune(decoder, torch.zeros(1, 4), grid, 24, 60)
+    assert abs(heard_cents()) < 4.0
+    assert np.allclose(decoder.ratios(torch.tensor([24.0]))[0], stretched_ratios(16, np.exp(-7.0)), rtol=1e-5)
 
 
 def test_a_damaged_kept_analysis_is_made_again(tmp_path):

@@ -188,7 +188,16 @@ def _keys_by_channel(song: Song) -> dict[int, np.ndarray]:
 
 
 def _blocks(song: Song, engine: Engine) -> Iterator[np.ndarray]:
-    """The song, then its tail until it is quiet."""
+    """The song, then its tail until it is quiet; what effects delay is moved back to its place."""
+    skip = engine.latency_samples
+    for block in _played(song, engine):
+        kept = block[:, skip:]
+        skip -= block.shape[1] - kept.shape[1]
+        if kept.shape[1]:
+            yield kept
+
+
+def _played(song: Song, engine: Engine) -> Iterator[np.ndarray]:
     rate = engine.sample_rate
     n_song = round(song.duration_seconds * rate) + 1
     yield from play_events(engine, song.events(rate), n_song, BLOCK_SIZE)

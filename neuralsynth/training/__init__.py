@@ -7,7 +7,7 @@
     augment     mixing neighbours, turning timbre                                losses      dB apart, as an ear weighs it
     blocks <- vae      the network
     fit         one step after the other     watch   what a person sees          checkpoints that survive a kill
-    points      named latent points and axes                                     export      torch -> one ONNX file
+    points, tuning  named points, axes; in tune                                  export      torch -> one ONNX file
     run         all of it, in order: `train_folder`
 """
 

@@ -44,6 +44,7 @@ from neuralsynth.training.export import export_instrument
 from neuralsynth.training.fit import BatchStream, Schedule, VaeTraining, play_score, to_tensors
 from neuralsynth.training.losses import MelEar
 from neuralsynth.training.points import named_axes, named_points, slug, sustain_region
+from neuralsynth.training.tuning import tune
 from neuralsynth.training.vae import Statistics, Vae
 from neuralsynth.training.watch import Bar, Keeper, Log
 
@@ -291,6 +292,8 @@ class _Job:
         """Name points and axes, export, and tell."""
         vae = module.average.eval()
         score = play_score(vae, self.ear, self._watched())
+        note = self.data.train.note
+        tune(vae.decoder, vae.points[:1].detach(), self.grid, float(note.min()), float(note.max()))
         spec = self._spec(vae, module.step)
         agreement = export_instrument(vae.decoder, spec, self.output)
         return TrainResult(

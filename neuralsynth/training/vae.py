@@ -26,6 +26,7 @@ from neuralsynth.units import hz_to_mel
 CEILING_DB = 0.0
 HIGHEST_PARTIAL_HZ = 20_000.0
 DB_PER_UNIT = 20.0
+LOWEST_TUNED_NOTE, TUNED_STEP, N_TUNED_NOTES = 12.0, 3.0, 37  # 12 … 120
 HIGHEST_RATIO = 900.0  # such partials are beyond hearing at any note
 
 
@@ -36,7 +37,6 @@ class Statistics:
     partials_db: np.ndarray  # [P] mean over notes and frames
     noise_db: np.ndarray  # [B]
     log_inharmonicity: np.ndarray  # polynomial in (note - 60) / 24, highest power first; empty for exact harmonics
-    heard_partials: float = 6.0  # over which the stretch is averaged where the ear places the pitch
     centred_frames: tuple[int, int] = (0, 0)  # frames over which `cents` average to zero
 
 
@@ -83,7 +83,8 @@ class Decoder(nn.Module):
         self.register_buffer("mean_noise_db", torch.tensor(statistics.noise_db, dtype=torch.float32)[:, None])
         stiffness = torch.tensor(np.asarray(statistics.log_inharmonicity), dtype=torch.float32)
         self.register_buffer("stiffness", stiffness)
-        self.heard_partials = statistics.heard_partials
+        # Cents by which stretched notes are heard sharp of their first partial, every few semitones; see `tuning`.
+        self.register_buffer("sharp_cents", torch.zeros(N_TUNED_NOTES))
         steps = np.gradient(grid.frame_seconds)
         start, stop = statistics.centred_frames
         inside = np.zeros(grid.n_frames)
@@ -93,18 +94,26 @@ class Decoder(nn.Module):
         self.highest_mel = float(hz_to_mel(HIGHEST_PARTIAL_HZ))
 
     def ratios(self, note: Tensor) -> Tensor:
-        """Partial frequencies over the played pitch, `[N, P]`: `k·sqrt(1 + B·k²)`, moved to where the ear hears it."""
+        """Partial frequencies over the first partial's, `[N, P]`: 1, 2, 3 … or `k·sqrt((1 + B·k²)/(1 + B))`."""
         number = self.number[None, :]
-        if len(self.stiffness) == 0:
+        if self.stiffness.shape[0] == 0:
             return number.expand(note.shape[0], -1) * torch.ones_like(note)[:, None]
         place = (note.clamp(21.0, 108.0) - 60.0) / 24.0
         exponent = torch.zeros_like(place)
-        for coefficient in self.stiffness:
-            exponent = exponent * place + coefficient
+        for i in range(self.stiffness.shape[0]):
+            exponent = exponent * place + self.stiffness[i]
         inharmonicity = torch.exp(exponent.clamp(-16.0, -3.0))[:, None]
-        heard = torch.sqrt(1.0 + inharmonicity * (0.5 * self.heard_partials) ** 2)
-        ratios = number * torch.sqrt(1.0 + inharmonicity * number**2) / heard
+        ratios = number * torch.sqrt((1.0 + inharmonicity * number**2) / (1.0 + inharmonicity))
         return ratios.clamp(max=HIGHEST_RATIO)
+
+    def tuned_ratios(self, note: Tensor) -> Tensor:
+        """Partial frequencies over the played pitch, `[N, P]`: `ratios` moved to where the note is heard in tune."""
+        ratios = self.ratios(note)
+        if self.stiffness.shape[0] == 0:
+            return ratios
+        place = ((note - LOWEST_TUNED_NOTE) / (TUNED_STEP * (N_TUNED_NOTES - 1))).clamp(0.0, 1.0)
+        sharp_cents = _hats(place[:, None], N_TUNED_NOTES)[:, 0] @ self.sharp_cents
+        return ratios * torch.exp(-0.00057762265 * sharp_cents)[:, None]
 
     def decode(self, latent: Tensor, note: Tensor, velocity: Tensor) -> Decoded:
         """`[N, Z]`, `[N]`, `[N]` (0..1) -> decibels."""
@@ -116,7 +125,7 @@ class Decoder(nn.Module):
         mel = 1127.0104898 * torch.log(1.0 + frequency_hz / 700.0)
         place = ((mel - self.lowest_mel) / (self.highest_mel - self.lowest_mel)).clamp(0.0, 1.0)
         envelope = torch.bmm(_hats(place, self.by_frequency.out_channels), self.by_frequency(x))
-        body = (_hats(place, len(self.body)) @ self.body)[:, :, None]
+        body = (_hats(place, self.body.shape[0]) @ self.body)[:, :, None]
         partials_db = self.mean_partials_db + DB_PER_UNIT * (self.by_number(x) + envelope + body)
         noise_db = self.mean_noise_db + DB_PER_UNIT * self.noise(x)
         cents = 20.0 * self.movement(x)[:, 0]
@@ -130,7 +139,7 @@ class Decoder(nn.Module):
         decoded = self.decode(latent, note, velocity)
         partials = _gain(decoded.partials_db).transpose(1, 2)
         noise = _gain(decoded.noise_db).transpose(1, 2)
-        return partials, decoded.ratios, decoded.cents.clamp(-200.0, 200.0), noise
+        return partials, self.tuned_ratios(note), decoded.cents.clamp(-200.0, 200.0), noise
 
 
 def _hats(place: Tensor, n_points: int) -> Tensor:
