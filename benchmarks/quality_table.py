@@ -1,6 +1,6 @@
 """Prints the quality of the shipped instruments, as their files carry it, as a Markdown table.
 
-    python benchmarks/quality_table.py
+python benchmarks/quality_table.py
 """
 
 from __future__ import annotations

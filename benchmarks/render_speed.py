@@ -1,6 +1,6 @@
 """Times `neuralsynth render` as a whole process on one core, start-up included, and says where the time goes.
 
-    python benchmarks/render_speed.py [SONG.mid] [-p PRESET] [--repeats 3]
+python benchmarks/render_speed.py [SONG.mid] [-p PRESET] [--repeats 3]
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ def main() -> None:
     seconds, report = min(runs, key=lambda run: run[0])
     inside = report["seconds"] / report["times_real_time"]
     print(f"{options.song.name} with {options.preset}: {report['seconds']:.1f} s of music, {report['notes']} notes")
-    print(f"whole process, one core, best of {options.repeats}: {seconds:.2f} s = {report['seconds'] / seconds:.0f} x real time")
+    speed = report["seconds"] / seconds
+    print(f"whole process, one core, best of {options.repeats}: {seconds:.2f} s = {speed:.0f} x real time")
     print(f"of it loading Python and libraries: {seconds - inside:.2f} s")
 
 

@@ -43,7 +43,9 @@ def read_audio(path: Path | str, max_seconds: float = MAX_SECONDS) -> tuple[np.n
     except soundfile.LibsndfileError as error:
         raise RecordingError(f"{path}: cannot be read as audio ({error.error_string})") from error
     except (OSError, TypeError, MemoryError, UnicodeError) as error:
-        raise RecordingError(f"{path}: cannot be read as audio ({getattr(error, 'strerror', None) or error})") from error
+        raise RecordingError(
+            f"{path}: cannot be read as audio ({getattr(error, 'strerror', None) or error})"
+        ) from error
     if audio.shape[1] == 0:
         raise RecordingError(f"{path}: holds no samples")
     if not np.all(np.isfinite(audio)):

@@ -112,7 +112,7 @@ def checked_effect(effect_type: object, values: Mapping[str, Any], where: str) -
     Raises:
         PresetError: an unknown type or setting, or a value out of range; the text starts with `where`.
     """
-    if effect_type not in EFFECTS if isinstance(effect_type, str) else True:
+    if not isinstance(effect_type, str) or effect_type not in EFFECTS:
         raise PresetError(f"{where}: type {shown(effect_type)} is unknown; use {one_of(effect_type, EFFECTS)}")
     effect = EFFECTS[effect_type]
     where = f'{where} "{effect_type}"'
@@ -127,7 +127,7 @@ def checked_effect(effect_type: object, values: Mapping[str, Any], where: str) -
         checked = {name: _checked_value(by_name[name], value) for name, value in values.items()}
     except ValueError as error:
         raise PresetError(f"{where}: {error}") from error
-    defaults = {s.name: {} if isinstance(s, Parameters) else s.default for s in effect.settings}
+    defaults: dict[str, Any] = {s.name: {} if isinstance(s, Parameters) else s.default for s in effect.settings}
     return EffectSettings(effect_type, {**defaults, **checked})
 
 

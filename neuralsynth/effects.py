@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from neuralsynth.audiofile import read_audio
 from neuralsynth.checking import file_beside, one_of
 from neuralsynth.effect_stages import CHUNK, Direct, InSegments, OnGrid, Stage, measured_lag
-from neuralsynth.audiofile import read_audio
 from neuralsynth.effect_table import EFFECTS, EffectSettings, checked_effects
 from neuralsynth.errors import EnvironmentProblem, PresetError, RecordingError
 from neuralsynth.plugin_list import allowed_plugins, plugin_list_path
@@ -107,7 +107,7 @@ def _stage(settings: EffectSettings, sample_rate: float, folder: Path | None, wh
     """Build one step of the chain."""
     values = _prepared(settings, sample_rate)
     if settings.type in _FILTERS:
-        return _Filter(_FILTERS[settings.type](sample_rate, **values))
+        return _Filter(_FILTERS[settings.type](sample_rate, **values))  # type: ignore[operator]
     if settings.type == "vst3":
         plugin = _vst3(values, where)
         return OnGrid(plugin, sample_rate, _vst3_lag(plugin, sample_rate, where))
@@ -196,7 +196,7 @@ def _vst3(values: dict[str, Any], where: str) -> Any:
     if not allowed[name].exists():
         raise EnvironmentProblem(f"{where}: plugin {name!r} should be at {allowed[name]}, and is not there")
     try:
-        plugin = pedalboard.load_plugin(str(allowed[name]))
+        plugin: Any = pedalboard.load_plugin(str(allowed[name]))
     except Exception as error:  # pedalboard raises ImportError, RuntimeError, ValueError and others here
         raise EnvironmentProblem(f"{where}: plugin {name!r} cannot be loaded ({error})") from error
     for key, found in (("vendor", plugin.manufacturer_name), ("version", plugin.version)):

@@ -6,14 +6,15 @@ blocks come from.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from neuralsynth.errors import UsageError
 from neuralsynth.events import SYSTEM, Event
-from neuralsynth.patch import Patch
 from neuralsynth.part import Part
+from neuralsynth.patch import Patch
 from neuralsynth.sound.guard import OutputGuard
 from neuralsynth.sound.voices import N_CHANNELS
 
@@ -116,7 +117,7 @@ class Engine:
 
     def _block(self, events: Sequence[Event], offset: int, n: int) -> np.ndarray:
         cuts = sorted({0, n, *(min(max(event.sample - offset, 0), n) for event in events)})
-        bounds = list(zip(cuts[:-1], cuts[1:], strict=True))
+        bounds = list(itertools.pairwise(cuts))
         mix = np.zeros((2, n), np.float32)
         for part, delay in zip(self.parts, self._delays, strict=True):
             buffer = self._buffer[:, :n]

@@ -79,7 +79,6 @@ class PartlyFailed(NeuralSynthError):
 def one_line(text: object, limit: int = MAX_MESSAGE_LENGTH) -> str:
     """Return `text` on one printable line of at most `limit` characters, control characters escaped."""
     line = "".join(
-        c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode("ascii")
-        for c in str(text)
+        c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode("ascii") for c in str(text)
     )
     return line if len(line) <= limit else line[: limit - 1] + "…"

@@ -39,9 +39,7 @@ def to_events(messages: Iterable, sample_rate: float) -> list[Event]:
     for index, item in enumerate(messages):
         message, seconds = _bytes_and_seconds(item, index)
         if not 0.0 <= seconds < 1e7:
-            raise UsageError(
-                f"MIDI message {index} is at {seconds} s; give absolute times from 0 s on, not deltas"
-            )
+            raise UsageError(f"MIDI message {index} is at {seconds} s; give absolute times from 0 s on, not deltas")
         events.append(Event(round(seconds * sample_rate), message))
     events.sort(key=lambda event: event.sample)
     return events
@@ -54,6 +52,4 @@ def _bytes_and_seconds(item, index: int) -> tuple[bytes, float]:
         message, seconds = item
         return bytes(message), float(seconds)
     except (TypeError, ValueError) as error:
-        raise UsageError(
-            f"MIDI message {index} is {item!r}; give mido messages or (bytes, seconds) pairs"
-        ) from error
+        raise UsageError(f"MIDI message {index} is {item!r}; give mido messages or (bytes, seconds) pairs") from error

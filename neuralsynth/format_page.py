@@ -130,7 +130,7 @@ def _spec_table() -> str:
     rows = [(f"`{f.name}`", _type_name(f.type), _SPEC_SAYS[f.name]) for f in msgspec.structs.fields(InstrumentSpec)]
     parts = [_table(rows, ("key", "type", "what it is"))]
     for key, part in _PARTS.items():
-        names = ", ".join(f"`{f.name}` ({_type_name(f.type)})" for f in msgspec.structs.fields(part))
+        names = ", ".join(f"`{f.name}` ({_type_name(f.type)})" for f in msgspec.structs.fields(part))  # type: ignore[arg-type]
         parts.append(f"`{key}`: {(part.__doc__ or '').split(chr(10))[0]} {names}.")
     return "\n\n".join(parts)
 

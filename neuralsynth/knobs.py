@@ -31,11 +31,11 @@ class Knob:
         Raises:
             ValueError: it is no finite number, or out of range; the text names knob, value and range.
         """
-        number_like = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number_like or not self.low <= value <= self.high:  # NaN fails both comparisons
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not is_number or not self.low <= value <= self.high:  # type: ignore[operator]  # NaN fails both
             unit = f" {self.unit}" if self.unit else ""
             raise ValueError(f"{self.name} is {value!r}; use a number from {self.low:g} to {self.high:g}{unit}")
-        return float(value)
+        return float(value)  # type: ignore[arg-type]
 
     def from_position(self, position: float) -> float:
         """Value at `position` 0..1 along the knob's travel."""

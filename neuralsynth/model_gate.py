@@ -2,8 +2,8 @@
 
 A model is only data, but a hostile one can crash, hang or fill the memory of whoever parses it. So the bytes are
 first judged in a child process with limits on time and memory (`model_trial`: the static check of `model_graph`, then
-trial decodes and the golden pair). The parent parses nothing until the child has approved those very bytes. An approval is
-kept in the user's cache folder under a digest of everything it depends on, so later starts skip the trial.
+trial decodes and the golden pair). The parent parses nothing until the child has approved those very bytes. An
+approval is kept in the user's cache folder under a digest of everything it depends on, so later starts skip the trial.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The static check of an instrument file: what may stand in it, read without running it. The only import of onnx.
 
 Allowed is what computes a value from values: no control flow, no subgraphs, no functions, no randomness, no state,
-no other files. No shape may depend on the values played, only on how many notes are decoded at once; so time and memory of a
-trial are those of every later run. Inputs and outputs are those of contract version 1 (`presets/README.md`).
+no other files. No shape may depend on the values played, only on how many notes are decoded at once; so time and
+memory of a trial are those of every later run. Inputs and outputs are those of contract version 1 (`presets/README.md`).
 """
 
 from __future__ import annotations

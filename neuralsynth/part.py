@@ -151,8 +151,8 @@ class Part:
     def _note_on(self, now: int, number: int, key: int, velocity: int) -> None:
         struck = (self._key == key) & (self._channel == number)
         if not self.channels[number].sustain:
-            for voice in np.flatnonzero(struck):
-                self.pool.release(int(voice))
+            for old in np.flatnonzero(struck):
+                self.pool.release(int(old))
         self._down[struck] = False
         gain = self.patch.velocity_gain(velocity)
         sound = self.patch.bank.sound(key + round(self._shift), velocity)

@@ -14,7 +14,7 @@ from typing import Self
 import numpy as np
 
 from neuralsynth.errors import PresetError
-from neuralsynth.model import InstrumentModel
+from neuralsynth.model import Decoded, InstrumentModel
 from neuralsynth.preset import Preset, bare_preset, find_preset, load_preset
 from neuralsynth.sound.voices import VoiceSound
 
@@ -82,6 +82,7 @@ class NoteBank:
         notes = np.array([note for note, _ in keys], np.float32)
         velocities = np.array([self.velocities[layer] / 127.0 for _, layer in keys], np.float32)
         decoded = self.model.decode(np.tile(self.latent, (len(keys), 1)), notes, velocities)
+        assert isinstance(decoded, Decoded)  # `Patch` refuses other kinds
         for i, key in enumerate(keys):
             partials, noise = decoded.partials[i], decoded.noise[i]
             rate = _tail_rate(self.grid.frame_seconds, partials, noise)

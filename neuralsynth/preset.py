@@ -295,7 +295,7 @@ def _section(table: Any, section: str, path: Path) -> Any:
     knobs = by_name(SECTIONS[section])
     others = ("point", "axes") if section == "sound" else ()
     _refuse_unknown(table, (*others, *knobs), where)
-    values = {key: _number(knobs[key], value, where) for key, value in table.items() if key in knobs}
+    values: dict[str, Any] = {key: _number(knobs[key], value, where) for key, value in table.items() if key in knobs}
     if "point" in table:
         values["point"] = _text(table, "point", 200, path)
     if "axes" in table:

@@ -26,7 +26,7 @@ from neuralsynth.analysis import NoteAnalysis, analyse_note, distance
 from neuralsynth.analysis.folder import Recording, read_folder
 from neuralsynth.errors import RecordingError
 from neuralsynth.instrument import Instrument
-from neuralsynth.model import InstrumentModel
+from neuralsynth.model import Decoded, InstrumentModel
 from neuralsynth.sound.voices import VoicePool, VoiceSettings, VoiceSound
 from neuralsynth.spec import Quality
 from neuralsynth.spectrum import NoteSpectrum, SpectrumGrid
@@ -83,7 +83,9 @@ class Score:
 class _Heard:
     """A recording with what analysis made of it."""
 
-    recording: Recording
+    name: str
+    note: int
+    velocity: int
     audio: np.ndarray
     sample_rate: int
     analysis: NoteAnalysis
@@ -168,14 +170,17 @@ def fit_latent(model: InstrumentModel, spectrum: NoteSpectrum, note: float, velo
 
 
 def _hear(recording: Recording, grid: SpectrumGrid) -> _Heard:
+    if recording.note is None or recording.velocity is None:
+        raise RecordingError("has no note")
     audio, rate = recording.load()
-    return _Heard(recording, audio, rate, analyse_note(audio, rate, recording.note, grid))
+    analysis = analyse_note(audio, rate, recording.note, grid)
+    return _Heard(recording.name, recording.note, recording.velocity, audio, rate, analysis)
 
 
 def _score_one(instrument: Instrument, one: _Heard, pool: Sequence[_Heard]) -> RecordingScore:
     model, spec = instrument.model, instrument.model.spec
     sustain = (spec.sustain.start_seconds, spec.sustain.end_seconds) if spec.sustain else None
-    note, velocity = one.recording.note, one.recording.velocity
+    note, velocity = one.note, one.velocity
     reference = one.audio[round(one.analysis.onset_seconds * one.sample_rate) :]
     tuning = float(hz_to_note(one.analysis.pitch_hz))
 
@@ -185,14 +190,15 @@ def _score_one(instrument: Instrument, one: _Heard, pool: Sequence[_Heard]) -> R
 
     def decoded(latent: np.ndarray) -> NoteSpectrum:
         batch = model.decode(latent[None], np.array([note]), np.array([velocity / 127.0]))
+        assert isinstance(batch, Decoded)  # an instrument that plays is spectral
         return batch.note(0, spec.grid())
 
     fitted = fit_latent(model, one.analysis.spectrum, note, velocity / 127.0, instrument.latent)
     lower, upper = _neighbours(one, pool)
-    nearest = min((n for n in (lower, upper) if n), key=lambda n: abs(n.recording.note - note), default=None)
+    nearest = min((n for n in (lower, upper) if n), key=lambda n: abs(n.note - note), default=None)
     mixed = _mixed(lower, upper, note) if lower and upper else (nearest.analysis.spectrum if nearest else None)
     return RecordingScore(
-        path=one.recording.name,
+        path=one.name,
         note=note,
         velocity=velocity,
         floor_db=judged(one.analysis.spectrum),
@@ -205,16 +211,16 @@ def _score_one(instrument: Instrument, one: _Heard, pool: Sequence[_Heard]) -> R
 
 def _neighbours(one: _Heard, pool: Sequence[_Heard]) -> tuple[_Heard | None, _Heard | None]:
     """The nearest recordings below and above in pitch, of the nearest layer."""
-    others = [n for n in pool if n.recording.note != one.recording.note]
+    others = [n for n in pool if n.note != one.note]
     if not others:
         return None, None
-    gap = min(abs(n.recording.velocity - one.recording.velocity) for n in others)
-    layer = [n for n in others if abs(n.recording.velocity - one.recording.velocity) == gap]
-    below = [n for n in layer if n.recording.note < one.recording.note]
-    above = [n for n in layer if n.recording.note > one.recording.note]
+    gap = min(abs(n.velocity - one.velocity) for n in others)
+    layer = [n for n in others if abs(n.velocity - one.velocity) == gap]
+    below = [n for n in layer if n.note < one.note]
+    above = [n for n in layer if n.note > one.note]
     return (
-        max(below, key=lambda n: n.recording.note, default=None),
-        min(above, key=lambda n: n.recording.note, default=None),
+        max(below, key=lambda n: n.note, default=None),
+        min(above, key=lambda n: n.note, default=None),
     )
 
 
@@ -231,7 +237,7 @@ def _resampled(source: _Heard, target: _Heard) -> np.ndarray:
 def _mixed(lower: _Heard, upper: _Heard, note: int) -> NoteSpectrum:
     """Two spectra mixed in dB by distance in pitch."""
     a, b = lower.analysis.spectrum, upper.analysis.spectrum
-    share = (note - lower.recording.note) / (upper.recording.note - lower.recording.note)
+    share = (note - lower.note) / (upper.note - lower.note)
 
     def mix(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.exp((1.0 - share) * np.log(np.maximum(x, 1e-6)) + share * np.log(np.maximum(y, 1e-6)))
@@ -250,6 +256,7 @@ def _in_db(partials: np.ndarray, noise: np.ndarray) -> np.ndarray:
 def _residual(model, latents: np.ndarray, note: float, velocity: float, target: np.ndarray) -> np.ndarray:
     n = len(latents)
     batch = model.decode(latents.astype(np.float32), np.full(n, note), np.full(n, velocity))
+    assert isinstance(batch, Decoded)
     return _in_db(batch.partials, batch.noise).astype(np.float64) - target
 
 

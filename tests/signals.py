@@ -34,9 +34,7 @@ def resynthesise(
     return audio
 
 
-def band_noise(
-    rng: np.random.Generator, n_samples: int, sample_rate: int, low_hz: float, high_hz: float
-) -> np.ndarray:
+def band_noise(rng: np.random.Generator, n_samples: int, sample_rate: int, low_hz: float, high_hz: float) -> np.ndarray:
     """Gaussian noise between two frequencies, RMS 1 (zeros where nothing of the band is below half the rate)."""
     from scipy.fft import irfft, next_fast_len, rfftfreq
 

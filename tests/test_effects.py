@@ -422,7 +422,9 @@ def test_a_preset_cannot_say_where_a_plugin_lies():
 REAL_PLUGIN = Path("/usr/lib/vst3/ZamCompX2.vst3")  # Debian's zam-plugins
 
 
-@pytest.mark.skipif(not REAL_PLUGIN.exists() and "CI" not in os.environ, reason="needs a VST3 effect: apt install zam-plugins")
+@pytest.mark.skipif(
+    not REAL_PLUGIN.exists() and "CI" not in os.environ, reason="needs a VST3 effect: apt install zam-plugins"
+)
 def test_an_allowed_plugin_plays_and_takes_its_parameters(settings_folder):
     settings_folder.write_text(f'[plugins]\nComp = "{REAL_PLUGIN}"\nMono = "{REAL_PLUGIN.with_name("ZamComp.vst3")}"\n')
     gentle, hard = (

@@ -19,7 +19,9 @@ from neuralsynth.training import export, vae  # noqa: E402
 from neuralsynth.training.config import VaeConfig  # noqa: E402
 
 GRID = SpectrumGrid.warped(32, 0.5, 20, 8)
-CONFIG = VaeConfig(width=16, latent_size=4, condition_size=16, envelope_points=12, body_points=24, lowest_frames=8)
+CONFIG = VaeConfig(
+    width=16, latent_size=4, condition_size=16, envelope_points=12, note_step=4.0, body_points=24, lowest_frames=8
+)
 
 
 @pytest.fixture(scope="module", params=["harmonic", "stiff"])

@@ -19,14 +19,27 @@ from neuralsynth.units import note_to_hz
 torch = pytest.importorskip("torch")
 warnings.filterwarnings("ignore")
 
-from neuralsynth.training import analyses, augment, baselines, checkpoints, dataset, losses, points, run, tuning, vae, watch  # noqa: E402
+from neuralsynth.training import (  # noqa: E402
+    analyses,
+    augment,
+    baselines,
+    checkpoints,
+    dataset,
+    losses,
+    points,
+    prepare,
+    run,
+    tuning,
+    vae,
+    watch,
+)
 from neuralsynth.training.config import TrainConfig, VaeConfig  # noqa: E402
 from neuralsynth.training.run import train_folder  # noqa: E402
 
 RATE = 44_100
 TINY = TrainConfig(
     steps=24, threads=1, batch_size=6, n_frames=32, n_bands=8, n_partials=16, duration_seconds=0.5,
-    model=VaeConfig(width=16, latent_size=4, condition_size=16, envelope_points=12, body_points=24, lowest_frames=8),
+    model=VaeConfig(width=16, latent_size=4, condition_size=16, envelope_points=12, note_step=4.0, body_points=24, lowest_frames=8),
 )  # fmt: skip
 FORMANT_HZ = 1500.0
 
@@ -203,7 +216,7 @@ def test_an_unseen_note_is_predicted_better_than_by_its_nearest_neighbour():
     table = table_of_formants(range(45, 76, 3), grid)
     unseen = table.note == 60
     train, held = table.only(~unseen), table.only(unseen)
-    network = [vae.Vae(TINY.model, grid, run.statistics_of(train)) for _ in range(2)]
+    network = [vae.Vae(TINY.model, grid, prepare.statistics_of(train)) for _ in range(2)]
     ear = losses.MelEar(grid)
     module = VaeTraining(*network, ear, Schedule(0, 300, 4e-3, 0.02))
     optimizer, batches = module.configure_optimizers(), augment.Batches(train, 0, 16)
@@ -318,7 +331,9 @@ def test_stretched_strings_are_heard_in_tune_in_the_bass():
 
     def heard_cents():
         with torch.no_grad():
-            partials, ratios, _, _ = (x[0].numpy() for x in decoder(torch.zeros(1, 4), torch.tensor([28.0]), torch.ones(1)))
+            partials, ratios, _, _ = (
+                x[0].numpy() for x in decoder(torch.zeros(1, 4), torch.tensor([28.0]), torch.ones(1))
+            )
         pitch, t = float(note_to_hz(28)), np.arange(RATE) / RATE
         audio = np.sin(2 * np.pi * pitch * t[:, None] * ratios) @ partials[20]
         track = parselmouth.Sound(audio, RATE).to_pitch_ac(pitch_floor=0.7 * pitch, pitch_ceiling=1.4 * pitch)
@@ -334,7 +349,9 @@ def test_stretched_strings_are_heard_in_tune_in_the_bass():
 def test_a_damaged_kept_analysis_is_made_again(tmp_path):
     grid = SpectrumGrid.warped(32, 0.5, 16, 8)
     audio = formant_tone(60, 100)
-    recording = SimpleNamespace(path="a.wav", note=60, velocity=100, digest="d" * 16, group="", load=lambda: (audio, RATE))
+    recording = SimpleNamespace(
+        path="a.wav", note=60, velocity=100, digest="d" * 16, group="", load=lambda: (audio, RATE)
+    )
     (first,), _ = analyses.analyse_recordings([recording], grid, tmp_path, 1)
     (kept,) = tmp_path.glob("*.npz")
     for damaged in (b"", b"PK\x03\x04", kept.read_bytes()[:2000]):

@@ -28,7 +28,9 @@ def pool_of(rate=RATE, **settings):
 
 
 def play(pool, n_samples, start=0, block=1000):
-    parts = [pool.render(at, min(block, start + n_samples - at)).copy() for at in range(start, start + n_samples, block)]
+    parts = [
+        pool.render(at, min(block, start + n_samples - at)).copy() for at in range(start, start + n_samples, block)
+    ]
     return np.concatenate(parts, axis=1)
 
 

@@ -112,9 +112,7 @@ def warp(audio: DenseAudio, clock: PitchClock) -> WarpedAudio:
     return WarpedAudio(samples, per_cycle)
 
 
-def windowed_spectra(
-    audio: DenseAudio, clock: PitchClock, times: np.ndarray, cycles: int, padding: int = 2
-) -> Spectra:
+def windowed_spectra(audio: DenseAudio, clock: PitchClock, times: np.ndarray, cycles: int, padding: int = 2) -> Spectra:
     """Warp and take spectra in one go (see `spectra_of`)."""
     return spectra_of(warp(audio, clock), clock, times, cycles, padding)
 

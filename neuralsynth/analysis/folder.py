@@ -183,7 +183,8 @@ def _decide(heard: list[_Heard], sfz: dict[Path, SfzReading]) -> tuple[list[Reco
             groups[one.recording.group].append(one)
     read = {group: list(zip(members, _readings(members), strict=True)) for group, members in groups.items()}
     overall = _shift_by_style([pair for pairs in read.values() for pair in pairs], least_votes=1)
-    decided, shifts, warnings = {}, Counter(), []
+    shifts: Counter[int] = Counter()
+    decided, warnings = {}, []
     for group, members in groups.items():
         readings = read[group]
         own = {**overall, **_shift_by_style(readings, least_votes=3)}
@@ -287,7 +288,7 @@ def _levelled(recordings: list[Recording], level_db: dict[Path, float]) -> list[
     """The same recordings, those without velocity given one: by level where a note has layers, else the default."""
     by_note: dict[int, list[Recording]] = defaultdict(list)
     for recording in recordings:
-        if recording.used and recording.velocity is None:
+        if recording.used and recording.note is not None and recording.velocity is None:
             by_note[recording.note].append(recording)
     chosen: dict[Path, tuple[int, str]] = {}
     for members in by_note.values():

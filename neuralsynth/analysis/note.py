@@ -103,9 +103,7 @@ def _sustain(audio: np.ndarray, rate: float, length: float) -> tuple[bool, float
     return True, max(0.02, last * ENVELOPE_STEP_SECONDS - 0.02)
 
 
-def _follow_pitch(
-    audio: np.ndarray, between: DenseAudio, length: float, nominal_hz: float
-) -> tuple[PitchClock, float]:
+def _follow_pitch(audio: np.ndarray, between: DenseAudio, length: float, nominal_hz: float) -> tuple[PitchClock, float]:
     """The note's pitch clock and stiffness."""
     rate = between.sample_rate
     start = min(0.05, 0.2 * length)

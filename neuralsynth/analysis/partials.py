@@ -95,9 +95,7 @@ def _centres(times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(centres), np.repeat(np.arange(len(times)), counts)
 
 
-def _partial_amplitudes(
-    spectra: Spectra, ratios: np.ndarray, log_density: np.ndarray, first: np.ndarray
-) -> np.ndarray:
+def _partial_amplitudes(spectra: Spectra, ratios: np.ndarray, log_density: np.ndarray, first: np.ndarray) -> np.ndarray:
     """Amplitudes with the noise's share taken off, mean over each frame's windows, `[T, P]`."""
     counts = np.diff(np.append(first, len(log_density)))
     index = spectra.index(ratios)

@@ -91,8 +91,8 @@ def listen(audio_mono: np.ndarray, sample_rate: int) -> Listening:
         best, confidence = lone, _LONE_PARTIAL_CONFIDENCE
         pitch_hz = _partial_hz(audio, sample_rate, candidates[best])
     else:
-        pitch_hz = _median_pitch(candidates[best], frames) if confidence >= _SURE else None
-        pitch_hz = pitch_hz or _peak_pitch(best, series)
+        sure_hz = _median_pitch(candidates[best], frames) if confidence >= _SURE else None
+        pitch_hz = sure_hz or _peak_pitch(best, series)
     undertones = frozenset(n for n in (2, 3, 4) if _has_undertone(audio, sample_rate, pitch_hz, n))
     return Listening(PitchEstimate(pitch_hz, confidence), candidates, evidence, undertones)
 

@@ -18,7 +18,9 @@ from neuralsynth.units import note_name
 @click.option("--minutes", type=Number(0.1, 10_000, "minutes"), default=10.0, show_default=True, help="time to spend")
 @click.option("--seed", type=Number(0, 2**31 - 1, whole=True), default=0, show_default=True)
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="go on with an interrupted run folder")
-@click.option("--run", "run_dir", type=click.Path(path_type=Path), help="run folder  [default: runs/NAME beside OUTPUT]")
+@click.option(
+    "--run", "run_dir", type=click.Path(path_type=Path), help="run folder  [default: runs/NAME beside OUTPUT]"
+)
 @click.option("--hold-out", type=Number(0, 100, whole=True), default=0, help="leave every Nth pitch out, to score on")
 @click.option("--name", default="", help="the instrument's name  [default: the folder's]")
 @click.option("--licence", default="unknown", help="licence of the recordings, kept in the file")
@@ -60,7 +62,7 @@ def _dry_run(folder: Path, json_: bool) -> None:
     rows = [
         [
             recording.name,
-            f"{recording.note} {note_name(recording.note)}" if recording.used else "skipped",
+            f"{recording.note} {note_name(recording.note)}" if recording.note is not None else "skipped",
             recording.velocity,
             recording.note_from or "",
             recording.reason or "",

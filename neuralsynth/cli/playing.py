@@ -22,7 +22,9 @@ from neuralsynth.cli.parts import ChannelPreset, Number, as_json, progress_bar, 
     help="another preset for MIDI channel N (1 to 16); may be given several times",
 )
 @click.option("--sample-rate", type=Number(8000, 192_000, "Hz", whole=True), default=48_000, show_default=True)
-@click.option("--depth", type=click.Choice(["16", "24", "32f"]), default="24", show_default=True, help="bits per sample")
+@click.option(
+    "--depth", type=click.Choice(["16", "24", "32f"]), default="24", show_default=True, help="bits per sample"
+)
 @click.option("--picture", type=click.Path(path_type=Path), help="also write a spectrogram picture (.png)")
 @click.option("--stems", type=click.Path(path_type=Path), help="also write each channel to a file in this folder")
 @click.option("--force", is_flag=True, help="replace existing files")

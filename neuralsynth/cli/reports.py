@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import click
@@ -30,7 +31,13 @@ def presets(json_: bool) -> None:
             broken.append(str(error))
             continue
         rows.append(
-            {"preset": path.stem, "name": preset.name, "says": preset.says, "tags": list(preset.tags), "path": str(path)}
+            {
+                "preset": path.stem,
+                "name": preset.name,
+                "says": preset.says,
+                "tags": list(preset.tags),
+                "path": str(path),
+            }
         )
     warn(broken)
     if json_:
@@ -65,7 +72,7 @@ def info(what: str, json_: bool) -> None:
         document["model"].pop("band_edges_hz")
         if document["model"]["quality"]:
             document["model"]["quality"] = {
-                k: v if v is not None and v == v else None for k, v in document["model"]["quality"].items()
+                name: value if math.isfinite(value) else None for name, value in document["model"]["quality"].items()
             }
         as_json(document)
         return
@@ -77,18 +84,18 @@ def info(what: str, json_: bool) -> None:
 def _facts(instrument) -> list[tuple[str, str]]:
     spec, preset = instrument.model.spec, instrument.preset
     grid = spec.grid()
-    layers = (
-        f"{spec.velocity_low} to {spec.velocity_high}" if spec.velocity_high > spec.velocity_low else "one layer"
-    )
+    layers = f"{spec.velocity_low} to {spec.velocity_high}" if spec.velocity_high > spec.velocity_low else "one layer"
+    length = f"{grid.n_frames} frames over {grid.frame_seconds[-1]:.1f} s"
+    spectrum = f"{length}, {grid.n_partials} partials, {grid.n_bands} noise bands"
+    region = spec.sustain
+    sustain = f"{region.start_seconds:.2f} to {region.end_seconds:.2f} s" if region else "none, the sound decays"
     facts = [
         ("file", str(instrument.path)),
         ("model", f"{instrument.model.path.name}, {spec.family}, {spec.kind}, latent size {spec.latent_size}"),
         ("range", f"{note_name(spec.note_low)} to {note_name(spec.note_high)} ({spec.note_low} to {spec.note_high})"),
         ("velocities", layers),
-        ("spectrum", f"{grid.n_frames} frames over {grid.frame_seconds[-1]:.1f} s, {grid.n_partials} partials, "
-                     f"{grid.n_bands} noise bands"),
-        ("sustain", f"{spec.sustain.start_seconds:.2f} to {spec.sustain.end_seconds:.2f} s" if spec.sustain
-         else "none, the sound decays"),
+        ("spectrum", spectrum),
+        ("sustain", sustain),
         ("points", ", ".join(spec.points)),
     ]
     facts += [
@@ -98,8 +105,8 @@ def _facts(instrument) -> list[tuple[str, str]]:
     facts.append(("effects", ", ".join(e.type for e in preset.effects) or "none"))
     if spec.quality:
         q = spec.quality
-        facts.append(("quality", f"floor {q.floor_db:.2f}, reconstruct {q.reconstruct_db:.2f}, play {q.play_db:.2f}, "
-                                 f"sampler {q.sampler_db:.2f} dB on {q.n_recordings} recordings it never saw"))
+        distances = f"play {q.play_db:.2f}, sampler {q.sampler_db:.2f}, floor {q.floor_db:.2f} dB"
+        facts.append(("quality", f"{distances} on {q.n_recordings} recordings left out of training"))
     facts += [("licence", spec.licence), ("origin", spec.origin)]
     return facts
 

@@ -1,4 +1,4 @@
-"""libfluidsynth through its C API, as the yardstick of `bench`: what a conventional synthesizer needs for its voices."""
+"""libfluidsynth through its C API, the yardstick of `bench`: what a conventional synthesizer needs per voice."""
 
 from __future__ import annotations
 

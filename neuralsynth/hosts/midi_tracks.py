@@ -292,7 +292,7 @@ class TrackReader:
             self.tempos.append(tempo)
 
     def _add_sysex(self, status: int, start: int, end: int, tick: int) -> None:
-        """Collect an `F0` packet and its `F7` continuations; an `F7` that continues nothing is an escape and skipped."""
+        """Collect an `F0` packet and its `F7` continuations; an `F7` that continues nothing is skipped."""
         if len(self.sysex) >= MAX_SYSEX:
             self.repairs.note(f"system exclusive messages beyond the first {MAX_SYSEX} were left out")
             return

@@ -40,7 +40,7 @@ def save_spectrogram(path: Path | str, audio: np.ndarray, sample_rate: float, ti
     )
     bottom.set(yscale="log", ylim=(25, sample_rate / 2), ylabel="frequency (Hz)", xlabel="time (s)")
     figure.colorbar(mesh, ax=bottom, label="dB below the loudest")
-    with whole_file(path) as part, open(part, "wb") as file:
+    with whole_file(path) as part, part.open("wb") as file:
         FigureCanvasAgg(figure).print_png(file)
 
 

@@ -105,7 +105,7 @@ class Scratch(NamedTuple):
     """Room for one control step."""
 
     lanes: np.ndarray  # float32 [CONTROL_STEP·16]: a vector of partial sums per sample
-    count: np.ndarray  # float32 [16]: 0, 1, … 15
+    lane: np.ndarray  # float32 [16]: 0, 1, … 15
     out: np.ndarray  # float32 [2·(n_max + 16)]
 
 
@@ -364,9 +364,9 @@ def _play_voice(voice, now, n, voices, scratch, at, right):
     left_gain, left_slope = splat(np.float32(numbers[voice, GAIN_LEFT])), splat(np.float32(numbers[voice, SLOPE_LEFT]))
     right_gain = splat(np.float32(numbers[voice, GAIN_RIGHT]))
     right_slope = splat(np.float32(numbers[voice, SLOPE_RIGHT]))
-    count = load(scratch.count, 0)
+    lane = load(scratch.lane, 0)
     for i in range(0, n, LANES):
-        played = add(splat(np.float32(now + i - states[voice, PLAN_START])), count)
+        played = add(splat(np.float32(now + i - states[voice, PLAN_START])), lane)
         mono = _row_sums(scratch.lanes, i * LANES)
         store(scratch.out, at + i, fma(fma(left_slope, played, left_gain), mono, load(scratch.out, at + i)))
         store(

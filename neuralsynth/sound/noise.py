@@ -7,7 +7,6 @@ way), so any number of voices costs one small product per block.
 from __future__ import annotations
 
 import numpy as np
-from scipy import fft
 
 from neuralsynth.sound import LANES
 
@@ -35,7 +34,7 @@ def band_noise_table(band_edges_hz: np.ndarray, sample_rate: float, seed: int = 
         length = _LOOP_LENGTHS[tile % len(_LOOP_LENGTHS)]
         table = np.zeros((length, LANES), np.float32)
         for lane, band in enumerate(range(tile * LANES, min((tile + 1) * LANES, n_bands))):
-            table[:, lane] = _band_noise(*band_edges_hz[band : band + 2], sample_rate, length, rng)
+            table[:, lane] = _band_noise(band_edges_hz[band], band_edges_hz[band + 1], sample_rate, length, rng)
         tiles.append(table.ravel())
     offsets = np.concatenate([[0], np.cumsum([tile.size for tile in tiles])]).astype(np.int64)
     return np.concatenate(tiles), offsets
@@ -43,9 +42,9 @@ def band_noise_table(band_edges_hz: np.ndarray, sample_rate: float, seed: int = 
 
 def _band_noise(low_hz: float, high_hz: float, sample_rate: float, length: int, rng: np.random.Generator) -> np.ndarray:
     """Flat-spectrum noise of random phase between two frequencies, unit RMS over the full band, `[length]`."""
-    frequency_hz = fft.rfftfreq(length, 1.0 / sample_rate)
+    frequency_hz = np.fft.rfftfreq(length, 1.0 / sample_rate)
     phases = rng.uniform(0.0, 2.0 * np.pi, len(frequency_hz))
     inside = (frequency_hz >= low_hz) & (frequency_hz < high_hz)
     n_full = max(1.0, (high_hz - low_hz) * length / sample_rate)  # lines of the band, also those past Nyquist
     spectrum = np.where(inside, np.exp(1j * phases) * length * np.sqrt(0.5 / n_full), 0.0)
-    return fft.irfft(spectrum, length).astype(np.float32)
+    return np.fft.irfft(spectrum, length).astype(np.float32)

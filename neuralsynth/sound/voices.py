@@ -103,7 +103,7 @@ class VoicePool:
             note: MIDI note number, fractions allowed.
             gain: linear, what velocity does beyond the model.
         """
-        voice = self._free_voice(now)
+        voice = self._free_voice()
         self._n_started += 1
         self._order[voice] = self._n_started
         self._fill(voice, sound)
@@ -181,7 +181,7 @@ class VoicePool:
             array[whole] = 0.0
         v.noise_target[voice * self._n_bands : (voice + 1) * self._n_bands] = 0.0
 
-    def _free_voice(self, now: int) -> int:
+    def _free_voice(self) -> int:
         """A free slot; when the polyphony is used up, a voice is stolen and fades out in its own slot.
 
         Who gives way: released voices first, the quietest of them; else the quietest of the older half of
@@ -227,7 +227,7 @@ def _empty_voices(n_voices: int, grid: SpectrumGrid) -> kernel.VoiceArrays:
     states = np.zeros((n_voices, kernel.N_STATES), np.int64)
     states[:, kernel.PLAN_START] = -1
     per_partial = [floats(n_voices * n_partials) for _ in range(8)]
-    return kernel.VoiceArrays(
+    return kernel.VoiceArrays(  # type: ignore[call-arg]
         np.zeros((n_voices, kernel.N_NUMBERS)),
         states,
         *per_partial,

@@ -17,14 +17,14 @@ FLOOR_DB = -110.0  # of full scale: nothing softer is described
 class VaeConfig:
     """Size and shape of the variational autoencoder."""
 
-    width: int = 128  # channels of every convolution
+    width: int = 64  # channels of every convolution
     latent_size: int = 8
-    condition_size: int = 128  # numbers that carry latent, note and velocity to every block
-    note_step: float = 4.0  # semitones between the soft steps in which the network sees a note
+    condition_size: int = 64  # numbers that carry latent, note and velocity to every block
+    note_step: float = 0.0  # semitones between the soft steps in which the network sees a note; 0 fits the folder
     envelope_points: int = 40  # of the spectral envelope over frequency, moving in time
     body_points: int = 160  # of the fixed body resonance over frequency
     lowest_frames: int = 16  # frames of the seed that is grown to the full grid
-    dropout: float = 0.0  # share of the condition's numbers that are silenced in training
+    dropout: float = 0.1  # share of the condition's numbers that are silenced in training
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class TrainConfig:
     """One training, from a folder to an instrument file."""
 
     family: str = "vae"
-    minutes: float = 10.0  # wall-clock budget of the whole call
+    minutes: float = 10.0  # most wall-clock time of the whole call; a small folder needs less
     seed: int = 0
     hold_out: int = 0  # leave out every k-th interior pitch, all layers together; 0 uses every recording
     name: str = ""  # "" takes the folder's name

@@ -7,23 +7,21 @@ and axes, export with parity. Everything decided is kept in the run folder, so `
 from __future__ import annotations
 
 import copy
-import hashlib
 import logging
 import os
 import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from neuralsynth.errors import CheckpointError, MissingExtra, OutputError, RecordingError, UsageError
+from neuralsynth.errors import MissingExtra, OutputError, UsageError
 
 try:
     import torch
@@ -32,20 +30,18 @@ try:
 except ImportError as error:
     raise MissingExtra(f"training needs {error.name}: pip install 'neuralsynth[train]'") from error
 
-from neuralsynth.analysis.folder import Recording, read_folder
 from neuralsynth.spec import InstrumentSpec, Provenance
-from neuralsynth.spectrum import SpectrumGrid, mel_band_edges_hz, warped_frame_seconds
-from neuralsynth.training.analyses import analyse_recordings
 from neuralsynth.training.augment import Batches
 from neuralsynth.training.checkpoints import Run
-from neuralsynth.training.config import TrainConfig, TrainResult, VaeConfig
-from neuralsynth.training.dataset import NoteTable, build_table, choose_grid, held_out_notes
+from neuralsynth.training.config import TrainConfig, TrainResult
+from neuralsynth.training.dataset import NoteTable
 from neuralsynth.training.export import export_instrument
 from neuralsynth.training.fit import BatchStream, Schedule, VaeTraining, play_score, to_tensors
 from neuralsynth.training.losses import MelEar
 from neuralsynth.training.points import named_axes, named_points, slug, sustain_region
+from neuralsynth.training.prepare import Data, Say, note_step, planned_config, prepare, statistics_of
 from neuralsynth.training.tuning import tune
-from neuralsynth.training.vae import Statistics, Vae
+from neuralsynth.training.vae import Vae
 from neuralsynth.training.watch import Bar, Keeper, Log
 
 #: What of the budget is kept for points, axes, export and parity: seconds, and the least and the most share of it.
@@ -54,12 +50,9 @@ RESERVE_SECONDS, LEAST_RESERVE, MOST_RESERVE = 12.0, 0.04, 0.3
 MOST_OVERRUN = 1.08
 TIMED_STEPS = 8
 MIN_STEPS = 20
+#: More steps than this make the notes between the recordings worse, so a small folder is done before its time.
+MOST_STEPS_PER_RECORDING, LEAST_MOST_STEPS = 12, 500
 WATCHED = 12  # notes of the training set that are scored when none is left out
-MIN_RECORDINGS = 2
-CENTRED_SECONDS = (0.15, 1.5)  # where the pitch of a decaying sound averages to the played note
-
-Say = Callable[[str], None]
-
 
 def train_folder(
     folder: Path | str, output: Path | str, config: TrainConfig | None = None, resume: Path | str | None = None,
@@ -84,24 +77,12 @@ def train_folder(
     say = say or (lambda sentence: None)
     run = Run(Path(resume or run_dir or output.with_name(f"{output.stem}.run")))
     plan = run.read_plan() if resume is not None else None
-    config = config if plan is None else _planned_config(plan, config)
+    config = config if plan is None else planned_config(plan, config)
     run.create()
     with _quiet(), _threads(config.threads):
-        data = _prepare(Path(folder), config, run, plan, say)
+        data = prepare(Path(folder), config, run, plan, config.threads or _cores(), say)
         job = _Job(output, config, run, data, started, show_progress)
         return job.run_all(plan, say)
-
-
-@dataclass(frozen=True)
-class _Data:
-    """What a training learns from and is watched on."""
-
-    train: NoteTable
-    held: NoteTable | None
-    held_paths: tuple[Path, ...]
-    digest: str
-    sample_rate: int
-    warnings: tuple[str, ...]
 
 
 def _checked_output(output: Path) -> Path:
@@ -114,95 +95,14 @@ def _checked_output(output: Path) -> Path:
     return output
 
 
-def _planned_config(plan: dict[str, Any], given: TrainConfig) -> TrainConfig:
-    try:
-        kept = dict(plan["config"])
-        kept["model"] = VaeConfig(**kept["model"])
-        config = TrainConfig(**kept).check()
-        int(plan["steps"]), int(plan["threads"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"run.json is damaged ({error}); start a new training") from error
-    words = {key: getattr(given, key) for key in ("name", "licence", "origin") if getattr(given, key) not in ("", "unknown")}
-    return replace(config, threads=int(plan["threads"]), **words)
-
-
-def _prepare(folder: Path, config: TrainConfig, run: Run, plan: dict[str, Any] | None, say: Say) -> _Data:
-    """Read, split and analyse the recordings."""
-    understood = read_folder(folder)
-    used = understood.used
-    if len(used) < MIN_RECORDINGS:
-        raise RecordingError(f"{folder}: holds {len(used)} usable recording; at least {MIN_RECORDINGS} are needed")
-    digest = hashlib.sha256("\n".join(sorted(r.digest for r in used)).encode()).hexdigest()
-    if plan is not None and plan.get("data_digest") != digest:
-        raise CheckpointError(f"{folder}: is not what {run.path} was trained on; start a new training")
-    seconds, rates = _lengths(used)
-    grid = _grid(plan) if plan else choose_grid(
-        [r.note for r in used], seconds, config.n_frames, config.n_bands, config.n_partials, config.duration_seconds
-    )
-    say(f"{len(used)} recordings are analysed")
-    analysed, bad = analyse_recordings(used, grid, run.analyses, config.threads or _cores())
-    if len(analysed) < MIN_RECORDINGS:
-        raise RecordingError(f"{folder}: only {len(analysed)} recording can be analysed; at least {MIN_RECORDINGS} are needed")
-    table = build_table(analysed, grid)
-    left_out = set(held_out_notes([float(n) for n in table.note], config.hold_out))
-    out = np.array([float(n) in left_out for n in table.note])
-    paths = tuple(recording.path for (recording, _), is_out in zip(analysed, out, strict=True) if is_out)
-    held = table.only(out) if out.any() else None
-    warned = (*understood.warnings, *bad)
-    return _Data(table.only(~out), held, paths, digest, int(np.median(rates)), warned)
-
-
-def _lengths(recordings: Sequence[Recording]) -> tuple[list[float], list[int]]:
-    seconds, rates = [], []
-    for recording in recordings:
-        audio, rate = recording.load()
-        seconds.append(len(audio) / rate)
-        rates.append(rate)
-    return seconds, rates
-
-
-def _grid(plan: dict[str, Any]) -> SpectrumGrid:
-    try:
-        g = plan["grid"]
-        times = warped_frame_seconds(int(g["n_frames"]), float(g["duration_seconds"]))
-        return SpectrumGrid(times, mel_band_edges_hz(int(g["n_bands"])), int(g["n_partials"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"run.json is damaged ({error}); start a new training") from error
-
-
-def statistics_of(table: NoteTable) -> Statistics:
-    """Means per partial and band, and a smooth stiffness over the keyboard (none for sounds with exact harmonics)."""
-    weights = table.frame_weights()
-    weights = weights / weights.sum()
-    partials = np.einsum("mpt,mt->p", table.partials_db, weights)
-    noise = np.einsum("mbt,mt->b", table.noise_db, weights)
-    times, sustain = table.grid.frame_seconds, sustain_region(table)
-    low, high = (sustain.start_seconds, sustain.end_seconds) if sustain else CENTRED_SECONDS
-    start = min(int(np.searchsorted(times, low)), len(times) - 2)
-    stop = max(start + 1, int(np.searchsorted(times, high)))
-    return Statistics(partials, noise, _stiffness(table), centred_frames=(start, stop))
-
-
-def _stiffness(table: NoteTable) -> np.ndarray:
-    """Polynomial of log B over (note - 60) / 24, by least absolute error so that single wrong notes do not bend it."""
-    stiff = table.inharmonicity > 1e-5
-    if table.sustains or stiff.mean() < 0.5 or stiff.sum() < 3:
-        return np.zeros(0)
-    place, value = (table.note[stiff] - 60.0) / 24.0, np.log(table.inharmonicity[stiff])
-    degree = min(2, len(np.unique(place)) - 1)
-    weights = np.ones(len(place))
-    for _ in range(20):
-        curve = np.polyfit(place, value, degree, w=weights)
-        weights = 1.0 / np.sqrt(np.abs(np.polyval(curve, place) - value) + 0.05)
-    return curve
-
-
 class _Job:
     """One training call, from data to file."""
 
     def __init__(
-        self, output: Path, config: TrainConfig, run: Run, data: _Data, started: float, show_progress: bool
+        self, output: Path, config: TrainConfig, run: Run, data: Data, started: float, show_progress: bool
     ) -> None:
+        if config.model.note_step <= 0.0:
+            config = replace(config, model=replace(config.model, note_step=note_step(data.train)))
         self.output, self.config, self.run, self.data = output, config, run, data
         self.started, self.show_progress = started, show_progress
         self.grid = data.train.grid
@@ -242,16 +142,19 @@ class _Job:
             return self.config.steps
         trial = VaeTraining(copy.deepcopy(vae), copy.deepcopy(vae), self.ear, Schedule(0, 1000, 1e-4, 0.0))
         optimizer = trial.configure_optimizers()
+        spent = []
         for step in range(TIMED_STEPS + 2):
-            begun = time.monotonic() if step == 2 else (begun if step > 2 else 0.0)
+            begun = time.monotonic()
             optimizer.zero_grad()
             trial.loss(to_tensors(self.batches.draw(step)), step)[0].backward()
             optimizer.step()
-        each = (time.monotonic() - begun) / TIMED_STEPS * 1.12  # checkpoints, scores and the log cost a little too
+            spent.append(time.monotonic() - begun)
+        each = float(np.mean(spent[2:])) * 1.12  # checkpoints, scores and the log cost a little too
         budget = 60.0 * self.config.minutes
         reserve = min(max(RESERVE_SECONDS, LEAST_RESERVE * budget), MOST_RESERVE * budget)
         left = budget - (time.monotonic() - self.started) - reserve
-        return max(MIN_STEPS, int(left / each))
+        enough = max(LEAST_MOST_STEPS, MOST_STEPS_PER_RECORDING * len(self.data.train.note))
+        return int(np.clip(left / each, MIN_STEPS, enough))
 
     def _write_plan(self, steps: int) -> None:
         grid = {

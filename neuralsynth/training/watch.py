@@ -11,9 +11,9 @@ from lightning.pytorch import Callback, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from neuralsynth.training.checkpoints import Run
 from neuralsynth.training.dataset import NoteTable
 from neuralsynth.training.fit import VaeTraining, play_score
-from neuralsynth.training.checkpoints import Run
 from neuralsynth.units import note_name, note_to_hz
 
 SCORES = 20  # how often a training is scored and kept

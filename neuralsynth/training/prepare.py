@@ -1,0 +1,134 @@
+"""Before the first step: what a run decided once, recordings split and analysed, and what the network is told of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neuralsynth.analysis.folder import Recording, read_folder
+from neuralsynth.errors import CheckpointError, RecordingError
+from neuralsynth.spectrum import SpectrumGrid, mel_band_edges_hz, warped_frame_seconds
+from neuralsynth.training.analyses import analyse_recordings
+from neuralsynth.training.checkpoints import Run
+from neuralsynth.training.config import TrainConfig, VaeConfig
+from neuralsynth.training.dataset import NoteTable, build_table, choose_grid, held_out_notes
+from neuralsynth.training.points import sustain_region
+from neuralsynth.training.vae import Statistics
+
+MIN_RECORDINGS = 2
+CENTRED_SECONDS = (0.15, 1.5)  # where the pitch of a decaying sound averages to the played note
+#: Steps in which the network sees a note, per semitone between recorded pitches, and their limits.
+NOTE_STEP_PER_GAP, LEAST_NOTE_STEP, MOST_NOTE_STEP = 2.2, 4.0, 8.0
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a training learns from and is watched on."""
+
+    train: NoteTable
+    held: NoteTable | None
+    held_paths: tuple[Path, ...]
+    digest: str
+    sample_rate: int
+    warnings: tuple[str, ...]
+
+
+def planned_config(plan: dict[str, Any], given: TrainConfig) -> TrainConfig:
+    try:
+        kept = dict(plan["config"])
+        kept["model"] = VaeConfig(**kept["model"])
+        config = TrainConfig(**kept).check()
+        int(plan["steps"]), int(plan["threads"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"run.json is damaged ({error}); start a new training") from error
+    words = {key: getattr(given, key) for key in ("name", "licence", "origin") if getattr(given, key) not in ("", "unknown")}
+    return replace(config, threads=int(plan["threads"]), **words)
+
+
+def prepare(
+    folder: Path, config: TrainConfig, run: Run, plan: dict[str, Any] | None, workers: int, say: Say
+) -> Data:
+    """Read, split and analyse the recordings."""
+    understood = read_folder(folder)
+    used = understood.used
+    if len(used) < MIN_RECORDINGS:
+        raise RecordingError(f"{folder}: holds {len(used)} usable recording; at least {MIN_RECORDINGS} are needed")
+    digest = hashlib.sha256("\n".join(sorted(r.digest for r in used)).encode()).hexdigest()
+    if plan is not None and plan.get("data_digest") != digest:
+        raise CheckpointError(f"{folder}: is not what {run.path} was trained on; start a new training")
+    seconds, rates = _lengths(used)
+    grid = _grid(plan) if plan else choose_grid(
+        [r.note for r in used], seconds, config.n_frames, config.n_bands, config.n_partials, config.duration_seconds
+    )
+    say(f"{len(used)} recordings are analysed")
+    analysed, bad = analyse_recordings(used, grid, run.analyses, workers)
+    if len(analysed) < MIN_RECORDINGS:
+        raise RecordingError(f"{folder}: only {len(analysed)} recording can be analysed; at least {MIN_RECORDINGS} are needed")
+    table = build_table(analysed, grid)
+    left_out = set(held_out_notes([float(n) for n in table.note], config.hold_out))
+    out = np.array([float(n) in left_out for n in table.note])
+    paths = tuple(recording.path for (recording, _), is_out in zip(analysed, out, strict=True) if is_out)
+    held = table.only(out) if out.any() else None
+    warned = (*understood.warnings, *bad)
+    return Data(table.only(~out), held, paths, digest, int(np.median(rates)), warned)
+
+
+def _lengths(recordings: Sequence[Recording]) -> tuple[list[float], list[int]]:
+    seconds, rates = [], []
+    for recording in recordings:
+        audio, rate = recording.load()
+        seconds.append(len(audio) / rate)
+        rates.append(rate)
+    return seconds, rates
+
+
+def _grid(plan: dict[str, Any]) -> SpectrumGrid:
+    try:
+        g = plan["grid"]
+        times = warped_frame_seconds(int(g["n_frames"]), float(g["duration_seconds"]))
+        return SpectrumGrid(times, mel_band_edges_hz(int(g["n_bands"])), int(g["n_partials"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"run.json is damaged ({error}); start a new training") from error
+
+
+def statistics_of(table: NoteTable) -> Statistics:
+    """Means per partial and band, and a smooth stiffness over the keyboard (none for sounds with exact harmonics)."""
+    weights = table.frame_weights()
+    weights = weights / weights.sum()
+    partials = np.einsum("mpt,mt->p", table.partials_db, weights)
+    noise = np.einsum("mbt,mt->b", table.noise_db, weights)
+    times, sustain = table.grid.frame_seconds, sustain_region(table)
+    low, high = (sustain.start_seconds, sustain.end_seconds) if sustain else CENTRED_SECONDS
+    start = min(int(np.searchsorted(times, low)), len(times) - 2)
+    stop = max(start + 1, int(np.searchsorted(times, high)))
+    return Statistics(partials, noise, _stiffness(table), centred_frames=(start, stop))
+
+
+def _stiffness(table: NoteTable) -> np.ndarray:
+    """Polynomial of log B over (note - 60) / 24, by least absolute error so that single wrong notes do not bend it."""
+    stiff = table.inharmonicity > 1e-5
+    if table.sustains or stiff.mean() < 0.5 or stiff.sum() < 3:
+        return np.zeros(0)
+    place, value = (table.note[stiff] - 60.0) / 24.0, np.log(table.inharmonicity[stiff])
+    degree = min(2, len(np.unique(place)) - 1)
+    weights = np.ones(len(place))
+    for _ in range(20):
+        curve = np.polyfit(place, value, degree, w=weights)
+        weights = 1.0 / np.sqrt(np.abs(np.polyval(curve, place) - value) + 0.05)
+    return curve
+
+
+
+
+def note_step(table: NoteTable) -> float:
+    """Width in semitones over which the network shares what it learns: more where recordings are far apart."""
+    pitches = np.unique(table.note)
+    gap = (pitches[-1] - pitches[0]) / max(1, len(pitches) - 1)
+    return float(np.clip(NOTE_STEP_PER_GAP * gap, LEAST_NOTE_STEP, MOST_NOTE_STEP))
