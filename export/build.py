@@ -200,7 +200,7 @@ def heard_pitch_hz(audio: np.ndarray, sample_rate: int, note: int) -> float:
     frame = int(2 ** np.ceil(np.log2(max(2048, 5 * sample_rate / pitch_hz))))
     heard = librosa.yin(
         audio[: int(0.8 * sample_rate)].astype(np.float64), fmin=pitch_hz / 1.5, fmax=min(1.5 * pitch_hz, 20_000),
-        sr=sample_rate, frame_length=frame, trough_threshold=0.3,
+        sr=sample_rate, frame_length=frame,
     )  # fmt: skip
     return float(np.median(heard))
 

@@ -96,6 +96,7 @@ def score(
     folder: str | Path,
     neighbours: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
+    most: int | None = None,
 ) -> Score:
     """Score an instrument on a folder of recordings.
 
@@ -103,6 +104,7 @@ def score(
         neighbours: a folder whose recordings the sampler and the interpolation may use; without it, those of
             `folder` that the model has seen (or all, each note's own pitch excepted).
         progress: called with (done, total).
+        most: score at most so many recordings, spread evenly over the folder.
 
     Raises:
         RecordingError: the folder holds nothing usable.
@@ -114,24 +116,17 @@ def score(
     held_out = bool(targets)
     targets = targets or used
     others = list(read_folder(neighbours).used) if neighbours else [r for r in used if r not in targets] or used
-    grid = spec.grid()
-    heard: dict[Path, _Heard] = {}
-    skipped: list[str] = []
-    total = len({r.path for r in targets + others}) + len(targets)
-    for recording in {r.path: r for r in targets + others}.values():
+    if most is not None and len(targets) > most:
+        targets = [targets[round(i)] for i in np.linspace(0, len(targets) - 1, most)]
+    ears = _Ears(spec.grid(), others)
+    rows, skipped = [], []
+    for done, recording in enumerate(targets, 1):
         try:
-            heard[recording.path] = _hear(recording, grid)
+            rows.append(_score_one(instrument, ears.hear(recording), *ears.neighbours(recording)))
         except RecordingError as error:
             skipped.append(f"{recording.name}: {error}")
         if progress:
-            progress(len(heard) + len(skipped), total)
-    pool = [heard[r.path] for r in others if r.path in heard]
-    rows = []
-    for recording in targets:
-        if recording.path in heard:
-            rows.append(_score_one(instrument, heard[recording.path], pool))
-        if progress:
-            progress(len(heard) + len(skipped) + len(rows), total)
+            progress(done, len(targets))
     if not rows:
         raise RecordingError(f"{folder}: holds no recording that can be scored ({'; '.join(skipped[:3])})")
     return Score(instrument.name, held_out, tuple(rows), tuple(skipped))
@@ -169,15 +164,47 @@ def fit_latent(model: InstrumentModel, spectrum: NoteSpectrum, note: float, velo
     return latent
 
 
-def _hear(recording: Recording, grid: SpectrumGrid) -> _Heard:
-    if recording.note is None or recording.velocity is None:
-        raise RecordingError("has no note")
-    audio, rate = recording.load()
-    analysis = analyse_note(audio, rate, recording.note, grid)
-    return _Heard(recording.name, recording.note, recording.velocity, audio, rate, analysis)
+class _Ears:
+    """Analyses recordings when they are needed, each once."""
+
+    def __init__(self, grid: SpectrumGrid, others: Sequence[Recording]) -> None:
+        self._grid, self._others = grid, others
+        self._heard: dict[Path, _Heard] = {}
+
+    def hear(self, recording: Recording) -> _Heard:
+        """The recording's sound and analysis."""
+        if recording.note is None or recording.velocity is None:
+            raise RecordingError("has no note")
+        if recording.path not in self._heard:
+            audio, rate = recording.load()
+            analysis = analyse_note(audio, rate, recording.note, self._grid)
+            self._heard[recording.path] = _Heard(
+                recording.name, recording.note, recording.velocity, audio, rate, analysis
+            )
+        return self._heard[recording.path]
+
+    def neighbours(self, recording: Recording) -> tuple[_Heard | None, _Heard | None]:
+        """The nearest recordings below and above in pitch, of the nearest layer."""
+        note, velocity = recording.note or 0, recording.velocity or 0
+        others = [(r.note or 0, r.velocity or 0, r) for r in self._others if r.note != note]
+        gap = min((abs(v - velocity) for _, v, _ in others), default=0)
+        layer = sorted(
+            ((abs(n - note), n, r) for n, v, r in others if abs(v - velocity) == gap), key=lambda row: row[0]
+        )
+        below = [r for _, n, r in layer if n < note]
+        above = [r for _, n, r in layer if n > note]
+        return self._first_usable(below), self._first_usable(above)
+
+    def _first_usable(self, candidates: Sequence[Recording]) -> _Heard | None:
+        for recording in candidates:
+            try:
+                return self.hear(recording)
+            except RecordingError:
+                continue
+        return None
 
 
-def _score_one(instrument: Instrument, one: _Heard, pool: Sequence[_Heard]) -> RecordingScore:
+def _score_one(instrument: Instrument, one: _Heard, lower: _Heard | None, upper: _Heard | None) -> RecordingScore:
     model, spec = instrument.model, instrument.model.spec
     sustain = (spec.sustain.start_seconds, spec.sustain.end_seconds) if spec.sustain else None
     note, velocity = one.note, one.velocity
@@ -194,7 +221,6 @@ def _score_one(instrument: Instrument, one: _Heard, pool: Sequence[_Heard]) -> R
         return batch.note(0, spec.grid())
 
     fitted = fit_latent(model, one.analysis.spectrum, note, velocity / 127.0, instrument.latent)
-    lower, upper = _neighbours(one, pool)
     nearest = min((n for n in (lower, upper) if n), key=lambda n: abs(n.note - note), default=None)
     mixed = _mixed(lower, upper, note) if lower and upper else (nearest.analysis.spectrum if nearest else None)
     return RecordingScore(
@@ -206,21 +232,6 @@ def _score_one(instrument: Instrument, one: _Heard, pool: Sequence[_Heard]) -> R
         play_db=judged(decoded(instrument.latent)),
         sampler_db=distance(reference, _resampled(nearest, one), one.sample_rate) if nearest else float("nan"),
         interpolated_db=judged(mixed) if mixed else float("nan"),
-    )
-
-
-def _neighbours(one: _Heard, pool: Sequence[_Heard]) -> tuple[_Heard | None, _Heard | None]:
-    """The nearest recordings below and above in pitch, of the nearest layer."""
-    others = [n for n in pool if n.note != one.note]
-    if not others:
-        return None, None
-    gap = min(abs(n.velocity - one.velocity) for n in others)
-    layer = [n for n in others if abs(n.velocity - one.velocity) == gap]
-    below = [n for n in layer if n.note < one.note]
-    above = [n for n in layer if n.note > one.note]
-    return (
-        max(below, key=lambda n: n.note, default=None),
-        min(above, key=lambda n: n.note, default=None),
     )
 
 

@@ -11,6 +11,10 @@ from neuralsynth.errors import UsageError
 from neuralsynth.units import note_name
 
 
+#: How many recordings are scored at the end of a training; `neuralsynth score` takes all.
+SCORED = 12
+
+
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="instrument file to make (.onnx)")
@@ -87,7 +91,7 @@ def _train(folder, output, family, minutes, seed, resume, run_dir, hold_out, nam
     result = train_folder(folder, output, config, resume, run_dir)
     warn(result.warnings)
     with progress_bar("scoring", "steps") as progress:
-        scored = score(Instrument.load(output), folder, progress=progress)
+        scored = score(Instrument.load(output), folder, progress=progress, most=SCORED)
     mean = scored.quality()
     if json_:
         as_json(

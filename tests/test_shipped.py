@@ -1,0 +1,105 @@
+"""The instruments and presets in presets/: in tune, bounded, small, honest about themselves."""
+
+from __future__ import annotations
+
+import numpy as np
+import parselmouth
+import pytest
+
+from neuralsynth.engine import Engine
+from neuralsynth.events import Event
+from neuralsynth.instrument import Instrument
+from neuralsynth.preset import load_preset, shipped_presets
+from neuralsynth.units import gain_to_db, note_to_hz, ratio_to_cents
+
+RATE = 44_100
+PRESETS = [path.stem for path in shipped_presets()]
+
+
+@pytest.fixture(scope="module", params=PRESETS)
+def preset(request):
+    return Instrument.load(request.param)
+
+
+@pytest.fixture(scope="module")
+def bare(preset):
+    return Instrument.load(preset.preset.model_path)
+
+
+def held(instrument, key, velocity=90, seconds=1.0):
+    return instrument([(bytes([0x90, key, velocity]), 0.0)], seconds, RATE, num_channels=1)[0]
+
+
+def heard_cents(audio, key):
+    """What Praat's autocorrelation hears, searching two octaves around the key."""
+    hz = float(note_to_hz(key))
+    sound = parselmouth.Sound(audio.astype(np.float64) / np.abs(audio).max(), RATE)
+    heard = sound.to_pitch_ac(pitch_floor=max(hz / 2, 18.0), pitch_ceiling=min(hz * 2, 9000.0))
+    voiced = heard.selected_array["frequency"]
+    return float(np.median(ratio_to_cents(voiced[voiced > 0] / hz)))
+
+
+def test_the_three_first_instruments_are_here():
+    assert {"alto-sax", "upright-piano", "cello"} <= set(PRESETS)
+
+
+def test_every_key_is_in_tune_within_ten_cents(bare):
+    spec = bare.model.spec
+    keys = range(spec.note_low, spec.note_high + 1)
+    cents = {key: heard_cents(held(bare, key)[RATE // 10 :], key) for key in keys}
+    outside = {key: round(value, 1) for key, value in cents.items() if not abs(value) <= 10.0}
+    assert len(outside) <= 0.01 * len(cents), outside
+
+
+@pytest.mark.parametrize("velocity", [1, 64, 127])
+@pytest.mark.parametrize("key", [0, 21, 60, 108, 127])
+def test_any_key_is_bounded_and_falls_silent_within_the_tail(preset, key, velocity):
+    engine = Engine(preset, RATE, 4096)
+    note = [Event(0, bytes([0x90, key, velocity])), Event(RATE // 2, bytes([0x80, key, 0]))]
+    sounding = engine.process(note, RATE)
+    tail = preset.preset.envelope.release_seconds * 1.6 + engine.tail_seconds
+    after = engine.process([], int(tail * RATE))
+    silence = engine.process([], RATE // 4)
+    audio = np.concatenate([sounding, after], axis=1)
+    assert np.abs(audio).max() <= 0.99
+    assert gain_to_db(np.abs(audio.mean(axis=1)).max()) <= -60
+    assert gain_to_db(np.abs(silence).max()) <= -90
+
+
+def test_loudness_rises_with_velocity(bare):
+    spec = bare.model.spec
+    for key in (spec.note_low + 5, (spec.note_low + spec.note_high) // 2, spec.note_high - 5):
+        levels = [gain_to_db(np.sqrt(np.mean(held(bare, key, v, 0.7) ** 2))) for v in (1, 30, 60, 90, 127)]
+        assert all(b > a for a, b in zip(levels, levels[1:], strict=False)), (key, levels)
+
+
+def test_a_held_note_sustains_or_decays_as_its_spec_says(bare):
+    spec = bare.model.spec
+    audio = held(bare, (spec.note_low + spec.note_high) // 2, seconds=9.0)
+    early, late = (gain_to_db(np.sqrt(np.mean(audio[int(s * RATE) : int((s + 0.5) * RATE)] ** 2))) for s in (0.5, 8.5))
+    assert (late > early - 12) if spec.sustain else (late < early - 20)
+
+
+def test_it_says_what_it_learned_from_and_how_well(bare):
+    spec = bare.model.spec
+    assert spec.licence
+    assert spec.origin
+    assert spec.provenance.recordings
+    assert spec.quality.n_recordings > 0
+    assert spec.quality.play_db <= 1.15 * spec.quality.sampler_db
+    assert spec.quality.floor_db < spec.quality.play_db
+    assert set(spec.axes) >= {"brightness", "noisiness", "attack", "decay"}
+
+
+def test_its_file_is_small(bare):
+    path = bare.model.path
+    pair = path.with_name(path.stem + ".check.npz")
+    assert path.stat().st_size <= 4_000_000
+    assert path.stat().st_size + pair.stat().st_size <= 5_000_000
+
+
+def test_presets_have_an_envelope_and_effects_of_their_own(preset):
+    loaded = load_preset(preset.path)
+    assert loaded.effects
+    assert loaded.envelope.release_seconds > 0.05
+    assert loaded.says
