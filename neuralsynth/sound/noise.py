@@ -10,9 +10,9 @@ import numpy as np
 
 from neuralsynth.sound import LANES
 
-#: Lengths in samples of the loops of successive groups of 16 bands: different primes, so that the whole
-#: does not repeat for hours.
-_LOOP_LENGTHS = (65_521, 65_519, 65_497, 65_479, 65_449, 65_447, 65_437, 65_423)
+#: Lengths in samples of the loops of successive groups of 16 bands: powers of different primes, so that the whole
+#: does not repeat for hours and the Fourier transforms are fast.
+_LOOP_LENGTHS = (2**16, 3**10, 5**7, 7**6, 11**5)
 
 
 def band_noise_table(band_edges_hz: np.ndarray, sample_rate: float, seed: int = 20) -> tuple[np.ndarray, np.ndarray]:

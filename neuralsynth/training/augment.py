@@ -4,7 +4,7 @@ Each batch is a pure function of (seed, step), so a resumed training sees the sa
 
 - *Mixing* two recordings of neighbouring pitch or of neighbouring velocity in dB gives the notes between them.
 - *Turning* brightness, noisiness, attack and decay of a note by known amounts gives the latent something to say
-  about a small, uniform folder, and gives the named latent axes their directions (`points`).
+  about a small, uniform folder, and teaches the named latent axes.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ BRIGHTNESS_DB_PER_OCTAVE = 2.5
 NOISINESS_DB = 9.0
 ATTACK_OCTAVES = 1.6  # of time, near the onset
 ATTACK_FADE_SECONDS = 0.06
+TURNED_SHARE = 0.6  # of the amounts in a turned batch that are not zero
 DECAY_OCTAVES = 0.7  # of time, for sounds that decay
 DECAY_DB_PER_SECOND = 3.0  # for sounds that sustain
 NOISE_FLOOR_DB = FLOOR_DB - 10.0
@@ -67,7 +68,7 @@ class Batches:
         self._chance = chance / chance.sum()
 
     def draw(self, step: int) -> Batch:
-        """The batch of one step; its second half has turned timbres."""
+        """The batch of one step; its first third is plain, the others have turned timbres."""
         rng = np.random.default_rng([self.seed, step])
         first = rng.choice(len(self.table.note), self.size, p=self._chance)
         second, share = first.copy(), np.zeros(self.size, np.float32)
@@ -83,10 +84,10 @@ class Batches:
         stray = self.mixing.label_semitones * rng.standard_normal(self.size).astype(np.float32)
         batch = replace(batch, note=batch.note + stray)
         turned = np.zeros((self.size, len(TURNS)), np.float32)
-        half = self.size // 2
-        turned[half:] = rng.uniform(-1.0, 1.0, (self.size - half, len(TURNS))) * (
-            rng.random((self.size - half, len(TURNS))) < 0.6
-        )
+        plain = (self.size - self.size // 3) // 2
+        amounts = rng.uniform(-1.0, 1.0, (self.size - plain, len(TURNS)))
+        amounts = np.sign(amounts) * np.sqrt(np.abs(amounts))  # more often far than near: the ends are what is named
+        turned[plain:] = amounts * (rng.random(amounts.shape) < TURNED_SHARE)
         return turn(batch, turned, self.table.grid, self.table.sustains)
 
     def plain(self, rows: np.ndarray) -> Batch:

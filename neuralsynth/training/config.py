@@ -10,6 +10,7 @@ from neuralsynth.errors import UsageError
 from neuralsynth.spec import InstrumentSpec
 
 FAMILIES = ("vae",)
+N_TURNS = 4  # qualities by which a timbre is turned, see `augment`
 FLOOR_DB = -110.0  # of full scale: nothing softer is described
 
 
@@ -40,7 +41,7 @@ class TrainConfig:
     origin: str = "unknown"
     threads: int = 0  # of torch; 0 takes every core this process may use
     steps: int = 0  # a fixed number of steps instead of what fits into `minutes`
-    batch_size: int = 24
+    batch_size: int = 30
     learning_rate: float = 2e-3
     weight_decay: float = 0.02
     n_frames: int = 128
@@ -62,7 +63,7 @@ class TrainConfig:
         _in_range("hold_out", self.hold_out, 0, 1000)
         _in_range("threads", self.threads, 0, 1024)
         _in_range("steps", self.steps, 0, 10_000_000)
-        _in_range("batch_size", self.batch_size, 2, 4096)
+        _in_range("batch_size", self.batch_size, 3, 4096)
         return self
 
 

@@ -71,7 +71,7 @@ def choose_grid(
 def time_weights(grid: SpectrumGrid) -> np.ndarray:
     """What each frame counts, `[T]`, mean 1: mostly its duration, somewhat its being a frame (attacks matter)."""
     duration = np.gradient(grid.frame_seconds)
-    return 0.75 * duration / duration.mean() + 0.25
+    return 0.6 * duration / duration.mean() + 0.4
 
 
 def build_table(analysed: Sequence[tuple[Recording, NoteAnalysis]], grid: SpectrumGrid) -> NoteTable:

@@ -93,8 +93,8 @@ class VaeTraining(LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW; biases, normalisations and points do not decay."""
-        matrices = [p for p in self.vae.parameters() if p.ndim >= 2 and p is not self.vae.points]
-        others = [p for p in self.vae.parameters() if p.ndim < 2 or p is self.vae.points]
+        matrices = [p for p in self.vae.parameters() if p.ndim >= 2 and p is not self.vae.points and p is not self.vae.axes]
+        others = [p for p in self.vae.parameters() if p.ndim < 2 or p is self.vae.points or p is self.vae.axes]
         decay = self.schedule.weight_decay
         groups = [{"params": matrices, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
         return torch.optim.AdamW(groups, lr=self.schedule.learning_rate, betas=(0.9, 0.99))
@@ -107,17 +107,17 @@ class VaeTraining(LightningModule):
         torch.manual_seed(int(np.random.SeedSequence([self.schedule.seed, self.step, 1]).generate_state(1)[0]))
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """One batch: its first half is played from the learned points, its second through the latent."""
+        """One batch: its first two thirds are played from known latents, the last through the encoder."""
         loss, self.last_losses = self.loss(batch, self.step)
         return loss
 
     def loss(self, batch: dict[str, Tensor], step: int) -> tuple[Tensor, dict[str, float]]:
         """The loss of a batch and its parts."""
-        half = len(batch["note"]) // 2
-        late = {name: value[half:] for name, value in batch.items()}
+        known = len(batch["note"]) - len(batch["note"]) // 3
+        late = {name: value[known:] for name, value in batch.items()}
         mean, log_variance = self.vae.encode(late["partials_db"], late["noise_db"], late["note"], late["velocity"])
         drawn = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
-        latent = torch.cat([self.vae.points[batch["group"][:half]], drawn])
+        latent = torch.cat([self.vae.place(batch["group"][:known], batch["turned"][:known]), drawn])
         decoded = self.vae.decoder.decode(latent, batch["note"], batch["velocity"])
         heard = note_distance(self.ear, decoded, batch)
         w, weights = self.weights, batch["weights"]
@@ -125,9 +125,9 @@ class VaeTraining(LightningModule):
         parts = w.partials * partial_distance(decoded, batch["partials_db"], weights)
         parts = parts + w.noise * noise_distance(decoded, batch["noise_db"], weights) + w.movement * movement
         price = divergence(mean, log_variance, w.free_nats)
-        kept_small = w.body * (self.vae.decoder.body**2).mean() * 8.0 + 0.001 * (self.vae.points**2).sum()
+        kept_small = w.body * (self.vae.decoder.body**2).mean() * 8.0 + 0.001 * ((self.vae.points**2).sum() + (self.vae.axes**2).sum())
         loss = (heard + parts).mean() + w.latent * self.schedule.latent_price(step) * price + kept_small
-        facts = {"loss": loss, "play_db": heard[:half].mean(), "latent_db": heard[half:].mean(), "divergence": price}
+        facts = {"loss": loss, "play_db": heard[: known // 2].mean(), "latent_db": heard[known:].mean(), "divergence": price}
         return loss, {name: float(value.detach()) for name, value in facts.items()}
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:

@@ -87,8 +87,8 @@ def _noise_response(edges_hz: np.ndarray, size: int) -> np.ndarray:
 class LossWeights:
     """How much each part counts, against one dB of mel distance."""
 
-    partials: float = 0.25
-    noise: float = 0.15
+    partials: float = 0.12
+    noise: float = 0.06
     movement: float = 0.02  # per cent
     latent: float = 0.02  # of the KL divergence per latent number, when warmed up
     free_nats: float = 0.15  # per latent number that cost nothing

@@ -1,8 +1,7 @@
 """Named places in a trained latent space: a point per training instrument, and axes that do what they are called.
 
-An axis is found by what the encoder makes of turned recordings: each training note is turned (`augment.turn`) by a
-known amount of one quality, and the mean shift of its latent is the axis' end. What the decoder then really does there
-is measured and written beside it.
+The decoder was trained on recordings turned by known amounts of one quality or another, each at its own direction of
+the latent space (`vae.Vae.axes`). What it really does at the ends of a direction is measured and written beside it.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import torch
 
 from neuralsynth.spec import LatentAxis, Sustain
 from neuralsynth.spectrum import SpectrumGrid
-from neuralsynth.training.augment import TURNS, Batches, turn
+from neuralsynth.training.augment import TURNS
 from neuralsynth.training.dataset import NoteTable
 from neuralsynth.training.vae import Vae
 from neuralsynth.units import note_to_hz
@@ -26,7 +25,6 @@ SAYS = {
     "attack": "time to within 3 dB of the loudest moment",
     "decay": "change of level after the attack",
 }
-MAX_SHIFT = 3.0  # of any latent number along an axis
 MIN_LOOP_SECONDS = 0.7
 
 
@@ -50,12 +48,11 @@ def named_points(vae: Vae, table: NoteTable, name: str) -> dict[str, list[float]
 def named_axes(vae: Vae, table: NoteTable, point: list[float]) -> dict[str, LatentAxis]:
     """Axes around a point; one whose measured ends do not differ as it says is left out."""
     vae.eval()
-    shifts = _latent_shifts(vae, table)
     pick = np.linspace(0, len(table.note) - 1, min(6, len(table.note))).round().astype(int)
     note, velocity = table.note[np.argsort(table.note)][pick], np.full(len(pick), np.median(table.velocity))
     axes = {}
-    for name in TURNS:
-        low, high = (np.clip(shifts[name, side], -MAX_SHIFT, MAX_SHIFT) for side in (-1, 1))
+    for name, direction in zip(TURNS, vae.axes.numpy(), strict=True):
+        low, high = -direction, direction
         values = []
         for offset in (low, high):
             latent = np.tile(np.asarray(point) + offset, (len(pick), 1))
@@ -67,26 +64,6 @@ def named_axes(vae: Vae, table: NoteTable, point: list[float]) -> dict[str, Late
                 round(float(values[0]), 5), round(float(values[1]), 5), UNITS[name], SAYS[name],
             )
     return axes
-
-
-def _latent_shifts(vae: Vae, table: NoteTable) -> dict[tuple[str, int], np.ndarray]:
-    """Mean shift of the latent when notes are turned by -1 and +1."""
-    rows = np.unique(np.linspace(0, len(table.note) - 1, 48).round().astype(int))
-    whole = Batches(table, 0, 2).plain(rows)
-    unturned = _encode(vae, whole)
-    shifts = {}
-    for column, name in enumerate(TURNS):
-        for side in (-1, 1):
-            amounts = np.zeros((len(rows), len(TURNS)), np.float32)
-            amounts[:, column] = side
-            shifts[name, side] = _encode(vae, turn(whole, amounts, table.grid, table.sustains)) - unturned
-    return shifts
-
-
-def _encode(vae: Vae, batch) -> np.ndarray:
-    arrays = (batch.partials_db, batch.noise_db, batch.note, batch.velocity)
-    mean, _ = vae.encode(*(torch.from_numpy(np.ascontiguousarray(a, np.float32)) for a in arrays))
-    return mean.numpy().mean(axis=0)
 
 
 def _notes(note: np.ndarray, outputs):
