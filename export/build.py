@@ -14,7 +14,6 @@ recordings come from.
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import sys
 import tempfile
@@ -110,7 +109,9 @@ def build(name: str, options: argparse.Namespace) -> bool:
         if options.work is None:
             shutil.rmtree(work)
     passed = check(options.into / f"{name}.onnx", quality)
-    print(f"{name}: parity {result.parity_db:.0f} dB, {result.steps} steps, {(time.monotonic() - started) / 60:.1f} min")
+    print(
+        f"{name}: parity {result.parity_db:.0f} dB, {result.steps} steps, {(time.monotonic() - started) / 60:.1f} min"
+    )
     return passed
 
 
@@ -168,7 +169,7 @@ def check(path: Path, quality: Quality | None) -> bool:
     off = tuning_errors(instrument)
     share = float(np.mean(np.abs(list(off.values())) <= IN_TUNE_CENTS))
     worst = max(off, key=lambda note: abs(off[note]))
-    print(f"{path.name}: {os.path.getsize(path) / 1e6:.2f} MB, {share:.1%} of {len(off)} notes within "
+    print(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB, {share:.1%} of {len(off)} notes within "
           f"{IN_TUNE_CENTS:g} cents, worst note {worst} {off[worst]:+.1f}")  # fmt: skip
     if quality is not None:
         ratio = quality.play_db / quality.sampler_db

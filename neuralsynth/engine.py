@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 
 from neuralsynth.errors import UsageError
-from neuralsynth.events import SYSTEM, Event
+from neuralsynth.events import NOTE_ON, SYSTEM, Event
 from neuralsynth.part import Part
 from neuralsynth.patch import Patch
 from neuralsynth.sound.guard import OutputGuard
@@ -136,12 +136,27 @@ class Engine:
 
     def _dispatch(self, part: Part, events: Sequence[Event], index: int, start: int, offset: int) -> int:
         """Hand `part` its events up to block position `start`; returns the index of the first one left."""
+        messages = []
         while index < len(events) and events[index].sample - offset <= start:
             message = events[index].message
             if message and (message[0] >= SYSTEM or self._part_of[message[0] & 0x0F] is part):
-                part.handle(self._now + start, message)
+                messages.append(message)
             index += 1
+        for message in _without_doubles(messages):
+            part.handle(self._now + start, message)
         return index
+
+
+def _without_doubles(messages: list[bytes]) -> list[bytes]:
+    """Of several strikes of one key at one sample only the last: a million of them cost what one does."""
+    if len(messages) < 2:
+        return messages
+    last = {m[:2]: i for i, m in enumerate(messages) if _is_strike(m)}
+    return [m for i, m in enumerate(messages) if not _is_strike(m) or last[m[:2]] == i]
+
+
+def _is_strike(message: bytes) -> bool:
+    return message[0] & 0xF0 == NOTE_ON and len(message) > 2 and message[2] > 0
 
 
 class _Delay:

@@ -213,6 +213,14 @@ def test_restriking_a_held_key_releases_the_old_voice(sustaining):
     assert engine.n_sounding == 0
 
 
+def test_a_million_strikes_of_one_key_at_once_cost_what_one_does(sustaining):
+    strikes = [at(0.001, NOTE_ON, 60, 1 + i % 127) for i in range(1_000_000)]
+    engine = Engine(sustaining, RATE, 4096)
+    engine.process(strikes, 4096)
+    assert engine.parts[0].pool.stolen_voices == 0
+    assert engine.n_sounding == 1
+
+
 def test_channels_are_independent(sustaining, decaying):
     engine = Engine({0: sustaining, 5: decaying}, RATE, 4096)
     audio = play(engine, [at(0.0, NOTE_ON | 5, 60, 100), at(0.0, NOTE_ON | 3, 72, 100), at(0.0, BEND, 0, 127)], 1.0)

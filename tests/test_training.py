@@ -119,7 +119,7 @@ def test_a_killed_training_resumes_to_bit_identical_weights(folder, trained, tmp
 
 def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(folder, trained, tmp_path, monkeypatch):
     killed = killed_run(folder, tmp_path, monkeypatch, steps=13)
-    newest = sorted((killed / "checkpoints").glob("step-*.pt"))[-1]
+    newest = max((killed / "checkpoints").glob("step-*.pt"))
     data = bytearray(newest.read_bytes())
     data[len(data) // 2] ^= 1
     newest.write_bytes(data)

@@ -6,21 +6,24 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Union
 
 import numpy as np
 
 from neuralsynth.audiofile import audio_writer, subtype_for
-from neuralsynth.engine import Engine, play_events
 from neuralsynth.errors import OutputError, UsageError
 from neuralsynth.hosts.midi_file import Song, read_midi_file
-from neuralsynth.instrument import Instrument
 from neuralsynth.units import db_to_gain, gain_to_db
+
+if TYPE_CHECKING:  # the engine takes a second to import: a bad song or name is told before that
+    from neuralsynth.engine import Engine
+    from neuralsynth.instrument import Instrument
 
 BLOCK_SIZE = 4096
 #: The tail ends when nothing sounds and the output stayed below this level for `QUIET_SECONDS`.
 QUIET_DB, QUIET_SECONDS, LONGEST_TAIL_SECONDS = -90.0, 0.25, 60.0
 
-Choice = str | Path | Instrument
+Choice = Union[str, Path, "Instrument"]
 
 
 @dataclass(frozen=True)
@@ -134,9 +137,7 @@ def render_stems(
     for channel in song.channels_used():
         path = folder / f"channel-{channel + 1:02d}.wav"
         check_output(path, midi_path, overwrite)
-        choice = (channels or {}).get(channel + 1, preset)
-        engine = Engine({channel: _instrument(choice)}, sample_rate, BLOCK_SIZE)
-        engine.prepare(_keys_by_channel(song))
+        engine = _engine_for(song, preset, sample_rate, channels or {}, only=channel)
         with audio_writer(path, sample_rate, depth) as write:
             for block in _blocks(song, engine):
                 write(block)
@@ -161,25 +162,27 @@ def check_output(output: Path, source: str | Path, overwrite: bool) -> None:
         raise UsageError(f"{output}: exists already; add --force to replace it")
 
 
-def _engine_for(song: Song, preset: Choice, sample_rate: int, channels: Mapping[int, Choice]) -> Engine:
+def _engine_for(
+    song: Song, preset: Choice, sample_rate: int, channels: Mapping[int, Choice], only: int | None = None
+) -> Engine:
+    """An engine with an instrument for each channel that holds notes (or for `only` one), its keys decoded."""
+    from neuralsynth.engine import Engine
+    from neuralsynth.instrument import Instrument
+
     for channel in channels:
         if not 1 <= channel <= 16:
             raise UsageError(f"channel is {channel}; use 1 to 16")
     loaded: dict = {}
     chosen: dict[int, Instrument] = {}
-    for channel in song.channels_used():
+    for channel in song.channels_used() if only is None else (only,):
         choice = channels.get(channel + 1, preset)
         key = choice if isinstance(choice, Instrument) else str(choice)
         if key not in loaded:
-            loaded[key] = _instrument(choice)
+            loaded[key] = choice if isinstance(choice, Instrument) else Instrument.load(choice)
         chosen[channel] = loaded[key]
     engine = Engine(chosen, sample_rate, BLOCK_SIZE)
     engine.prepare(_keys_by_channel(song))
     return engine
-
-
-def _instrument(choice: Choice) -> Instrument:
-    return choice if isinstance(choice, Instrument) else Instrument.load(choice)
 
 
 def _keys_by_channel(song: Song) -> dict[int, np.ndarray]:
@@ -198,6 +201,8 @@ def _blocks(song: Song, engine: Engine) -> Iterator[np.ndarray]:
 
 
 def _played(song: Song, engine: Engine) -> Iterator[np.ndarray]:
+    from neuralsynth.engine import play_events
+
     rate = engine.sample_rate
     n_song = round(song.duration_seconds * rate) + 1
     yield from play_events(engine, song.events(rate), n_song, BLOCK_SIZE)

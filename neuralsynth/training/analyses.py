@@ -1,5 +1,6 @@
-"""Recordings -> analysed notes on one grid, in parallel worker processes, and kept by content. No torch here:
-every worker process would have to load it.
+"""Recordings -> analysed notes on one grid, in parallel worker processes, and kept by content.
+
+No torch here: every worker process would have to load it.
 """
 
 from __future__ import annotations
@@ -36,7 +37,10 @@ class Recording(Protocol):
 
 
 def analyse_recordings(
-    recordings: Sequence[Recording], grid: SpectrumGrid, cache_dir: Path, workers: int,
+    recordings: Sequence[Recording],
+    grid: SpectrumGrid,
+    cache_dir: Path,
+    workers: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[list[tuple[Recording, NoteAnalysis]], list[str]]:
     """Analyse recordings in parallel; returns the usable ones and a sentence for each that is not.
@@ -55,7 +59,9 @@ def analyse_recordings(
         if progress is not None:
             progress(done, len(jobs))
     if not good:
-        raise RecordingError(f"none of {len(jobs)} recordings can be analysed; the first says: {bad[0] if bad else '-'}")
+        raise RecordingError(
+            f"none of {len(jobs)} recordings can be analysed; the first says: {bad[0] if bad else '-'}"
+        )
     return good, bad
 
 
@@ -97,14 +103,14 @@ def _write_analysis(path: Path, analysis: NoteAnalysis) -> None:
     s = analysis.spectrum
     facts = [analysis.pitch_hz, analysis.inharmonicity, analysis.n_valid_frames, analysis.onset_seconds]
     facts.append(float(analysis.sustains))
-    with whole_file(path) as part, open(part, "wb") as file:
+    with whole_file(path) as part, part.open("wb") as file:
         np.savez(file, partials=s.partials, ratios=s.ratios, cents=s.cents, noise=s.noise, facts=np.array(facts))
 
 
 def _read_analysis(path: Path, grid: SpectrumGrid) -> NoteAnalysis | None:
     """A kept analysis, or None where there is none or it is damaged (then it is made again)."""
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as kept:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
             spectrum = NoteSpectrum(grid, kept["partials"], kept["ratios"], kept["cents"], kept["noise"])
             pitch_hz, inharmonicity, n_valid, onset, sustains = kept["facts"]
     except (OSError, ValueError, KeyError, EOFError):

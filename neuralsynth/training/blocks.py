@@ -15,6 +15,7 @@ class NoteFeatures(nn.Module):
     """
 
     LOWEST, HIGHEST = 12.0, 120.0
+    centres: Tensor
 
     def __init__(self, step: float) -> None:
         super().__init__()

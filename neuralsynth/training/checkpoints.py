@@ -67,7 +67,9 @@ class Run:
         try:
             plan = json.loads(path.read_text())
         except OSError as error:
-            raise CheckpointError(f"{self.path}: is no training run ({path.name}: {error.strerror or error})") from error
+            raise CheckpointError(
+                f"{self.path}: is no training run ({path.name}: {error.strerror or error})"
+            ) from error
         except (ValueError, RecursionError) as error:
             raise CheckpointError(f"{path}: is damaged ({error}); start a new training") from error
         if not isinstance(plan, dict) or plan.get("version") != RUN_VERSION:
@@ -97,7 +99,9 @@ class Run:
             except CheckpointError as error:
                 warnings.append(f"{error}; the one before is used")
         if warnings:
-            raise CheckpointError(f"{self.checkpoints}: all {len(warnings)} checkpoints are damaged; start a new training")
+            raise CheckpointError(
+                f"{self.checkpoints}: all {len(warnings)} checkpoints are damaged; start a new training"
+            )
         return None, warnings
 
     def _newest_first(self) -> list[Path]:

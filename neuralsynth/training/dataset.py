@@ -57,7 +57,11 @@ def held_out_notes(notes: Sequence[float], every: int) -> list[float]:
 
 
 def choose_grid(
-    notes: Sequence[float], seconds: Sequence[float], n_frames: int, n_bands: int, n_partials: int = 0,
+    notes: Sequence[float],
+    seconds: Sequence[float],
+    n_frames: int,
+    n_bands: int,
+    n_partials: int = 0,
     duration_seconds: float = 0.0,
 ) -> SpectrumGrid:
     """A grid that fits recordings of these pitches and lengths: as long as most of them, at most 6 s."""
@@ -92,9 +96,17 @@ def build_table(analysed: Sequence[tuple[Recording, NoteAnalysis]], grid: Spectr
     correction = _evenness(partials, noise, note, velocity, group, grid)
     partials, noise = partials + correction[:, None, None], noise + correction[:, None, None]
     return NoteTable(
-        grid, np.maximum(partials, FLOOR_DB).astype(np.float32), np.maximum(noise, FLOOR_DB).astype(np.float32),
+        grid,
+        np.maximum(partials, FLOOR_DB).astype(np.float32),
+        np.maximum(noise, FLOOR_DB).astype(np.float32),
         np.clip(np.stack([s.cents for s in spectra]), -150, 150).astype(np.float32),
-        np.array([a.inharmonicity for _, a in analysed]), n_valid, note, velocity, group, groups, sustains,
+        np.array([a.inharmonicity for _, a in analysed]),
+        n_valid,
+        note,
+        velocity,
+        group,
+        groups,
+        sustains,
         tuple(r.digest for r, _ in analysed),
     )
 
@@ -115,7 +127,7 @@ def _decay_on(levels: np.ndarray, n_valid: int, grid: SpectrumGrid) -> None:
 
 
 def _evenness(partials, noise, note, velocity, group, grid) -> np.ndarray:
-    """dB to add to each note so that loudness is a smooth function of pitch within its layer, `[M]`."""
+    """Decibels to add to each note so that loudness is a smooth function of pitch within its layer, `[M]`."""
     early = grid.frame_seconds < 2.0
     duration = np.gradient(grid.frame_seconds)[early]
     power = 0.5 * (10 ** (partials[:, :, early] / 10)).sum(1) + (10 ** (noise[:, :, early] / 10)).sum(1)

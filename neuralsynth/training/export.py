@@ -12,6 +12,7 @@ import io
 import logging
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -46,7 +47,9 @@ def export_instrument(decoder: nn.Module, spec: InstrumentSpec, output: Path) ->
     data = to_onnx(plain, spec)
     check_graph(data, str(output))
     if len(data) > MAX_FILE_BYTES:
-        raise ModelError(f"{output}: would have {len(data) / 1e6:.1f} MB; at most {MAX_FILE_BYTES / 1e6:.0f} MB are allowed")
+        raise ModelError(
+            f"{output}: would have {len(data) / 1e6:.1f} MB; at most {MAX_FILE_BYTES / 1e6:.0f} MB are allowed"
+        )
     agreement_db = parity_db(decoder, data, spec)
     if not agreement_db >= LEAST_PARITY_DB:
         raise ModelError(
@@ -54,8 +57,8 @@ def export_instrument(decoder: nn.Module, spec: InstrumentSpec, output: Path) ->
         )
     golden = _golden(decoder, spec)
     check_path = output.with_suffix(".check.npz")
-    with whole_file(check_path) as part, open(part, "wb") as file:
-        np.savez_compressed(file, **golden)
+    with whole_file(check_path) as part, part.open("wb") as file:
+        np.savez_compressed(file, **golden)  # type: ignore[arg-type]  # numpy's stub mixes its keywords in
     with whole_file(output) as part:
         part.write_bytes(data)
     return agreement_db
@@ -67,7 +70,7 @@ def folded(decoder: nn.Module) -> nn.Module:
     for module in plain.modules():
         if isinstance(module, ModulatedConv):
             module.convolution = fuse_conv_bn_eval(module.convolution, module.norm)
-            module.norm = nn.Identity()
+            module.norm = nn.Identity()  # type: ignore[assignment]
     return plain
 
 
@@ -75,7 +78,7 @@ def to_onnx(decoder: nn.Module, spec: InstrumentSpec) -> bytes:
     """The exported graph with the spec inside."""
     inputs = _random_inputs(spec, 2, np.random.default_rng(0))
     free = {name: {0: "N"} for name in (*INPUTS, *OUTPUTS)}
-    buffer = io.BytesIO()
+    buffer: Any = io.BytesIO()
     with _quiet():
         # The TorchScript exporter needs a second where torch.export needs half a minute, for the same graph.
         torch.onnx.export(

@@ -5,6 +5,8 @@ of step `s` are computed from `s`, so a resumed run ends with the very weights o
 machine, same number of threads).
 """
 
+# ruff: noqa: ARG002 - Lightning fixes the arguments of its hooks.
+
 from __future__ import annotations
 
 import math
@@ -93,16 +95,22 @@ class VaeTraining(LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW; biases, normalisations and points do not decay."""
-        matrices = [p for p in self.vae.parameters() if p.ndim >= 2 and p is not self.vae.points and p is not self.vae.axes]
+        matrices = [
+            p for p in self.vae.parameters() if p.ndim >= 2 and p is not self.vae.points and p is not self.vae.axes
+        ]
         others = [p for p in self.vae.parameters() if p.ndim < 2 or p is self.vae.points or p is self.vae.axes]
         decay = self.schedule.weight_decay
         groups = [{"params": matrices, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
         return torch.optim.AdamW(groups, lr=self.schedule.learning_rate, betas=(0.9, 0.99))
 
+    def _optimizer(self) -> torch.optim.Optimizer:
+        wrapped: Any = self.optimizers()
+        return wrapped.optimizer
+
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Set what belongs to this step: learning rate and random numbers."""
         self._step_begun = self.step
-        for group in self.optimizers().param_groups:
+        for group in self._optimizer().param_groups:
             group["lr"] = self.schedule.rate(self.step)
         torch.manual_seed(int(np.random.SeedSequence([self.schedule.seed, self.step, 1]).generate_state(1)[0]))
 
@@ -125,9 +133,16 @@ class VaeTraining(LightningModule):
         parts = w.partials * partial_distance(decoded, batch["partials_db"], weights)
         parts = parts + w.noise * noise_distance(decoded, batch["noise_db"], weights) + w.movement * movement
         price = divergence(mean, log_variance, w.free_nats)
-        kept_small = w.body * (self.vae.decoder.body**2).mean() * 8.0 + 0.001 * ((self.vae.points**2).sum() + (self.vae.axes**2).sum())
+        kept_small = w.body * (self.vae.decoder.body**2).mean() * 8.0 + 0.001 * (
+            (self.vae.points**2).sum() + (self.vae.axes**2).sum()
+        )
         loss = (heard + parts).mean() + w.latent * self.schedule.latent_price(step) * price + kept_small
-        facts = {"loss": loss, "play_db": heard[: known // 2].mean(), "latent_db": heard[known:].mean(), "divergence": price}
+        facts = {
+            "loss": loss,
+            "play_db": heard[: known // 2].mean(),
+            "latent_db": heard[known:].mean(),
+            "divergence": price,
+        }
         return loss, {name: float(value.detach()) for name, value in facts.items()}
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
@@ -144,7 +159,7 @@ class VaeTraining(LightningModule):
 
     def state(self, score: float) -> dict[str, Any]:
         """Everything a later process needs to go on from here."""
-        optimizer = self.optimizers().optimizer.state_dict()
+        optimizer = self._optimizer().state_dict()
         return {
             "step": self.step,
             "score": score,
@@ -163,7 +178,7 @@ class VaeTraining(LightningModule):
     def on_train_start(self) -> None:
         """Give the optimiser of a resumed run its moments back."""
         if getattr(self, "_optimizer_state", None) is not None:
-            self.optimizers().optimizer.load_state_dict(self._optimizer_state)
+            self._optimizer().load_state_dict(self._optimizer_state)
             self._optimizer_state = None
 
 

@@ -29,6 +29,9 @@ TABLE_STEPS_PER_OCTAVE = 96
 class MelEar(nn.Module):
     """Partials and noise in dB -> mel bands in dB, `[N, bands, T]`."""
 
+    tones: Tensor
+    noises: Tensor
+
     def __init__(self, grid: SpectrumGrid) -> None:
         super().__init__()
         octaves = np.log2(22_050.0 / 15.0)
@@ -38,7 +41,7 @@ class MelEar(nn.Module):
         for size, n_bands in RESOLUTIONS.items():
             weights = _mel_weights(size, n_bands)
             tones.append(_tone_response(table_hz, size) @ weights)
-            noises.append((_noise_response(grid.band_edges_hz, size) @ (weights**1.0)))
+            noises.append(_noise_response(grid.band_edges_hz, size) @ weights)
         self.register_buffer("tones", torch.tensor(np.concatenate(tones, 1), dtype=torch.float32))
         self.register_buffer("noises", torch.tensor(np.concatenate(noises, 1), dtype=torch.float32))
 

@@ -57,19 +57,22 @@ def named_axes(vae: Vae, table: NoteTable, point: list[float]) -> dict[str, Late
         for offset in (low, high):
             latent = np.tile(np.asarray(point) + offset, (len(pick), 1))
             outputs = vae.decoder(*(torch.tensor(x, dtype=torch.float32) for x in (latent, note, velocity)))
-            values.append(np.median([describe(*arrays, table.grid, n)[name] for n, *arrays in _notes(note, outputs)]))
+            values.append(np.median([told[name] for told in _described(note, outputs, table.grid)]))
         if values[1] > values[0]:
             axes[name] = LatentAxis(
-                [round(float(x), 6) for x in low], [round(float(x), 6) for x in high],
-                round(float(values[0]), 5), round(float(values[1]), 5), UNITS[name], SAYS[name],
+                [round(float(x), 6) for x in low],
+                [round(float(x), 6) for x in high],
+                round(float(values[0]), 5),
+                round(float(values[1]), 5),
+                UNITS[name],
+                SAYS[name],
             )
     return axes
 
 
-def _notes(note: np.ndarray, outputs):
+def _described(note: np.ndarray, outputs, grid: SpectrumGrid) -> list[dict[str, float]]:
     partials, ratios, _, noise = (value.numpy().astype(np.float64) for value in outputs)
-    for i, value in enumerate(note):
-        yield value, partials[i], ratios[i], noise[i]
+    return [describe(partials[i], ratios[i], noise[i], grid, float(note[i])) for i in range(len(note))]
 
 
 def describe(

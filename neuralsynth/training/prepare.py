@@ -1,4 +1,4 @@
-"""Before the first step: what a run decided once, recordings split and analysed, and what the network is told of them."""
+"""Before the first step: what a run decided once, recordings split and analysed, what the network is told."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from neuralsynth.analysis.folder import Recording, read_folder
+from neuralsynth.analysis.folder import read_folder
 from neuralsynth.errors import CheckpointError, RecordingError
 from neuralsynth.spectrum import SpectrumGrid, mel_band_edges_hz, warped_frame_seconds
 from neuralsynth.training.analyses import analyse_recordings
@@ -41,6 +41,7 @@ class Data:
 
 
 def planned_config(plan: dict[str, Any], given: TrainConfig) -> TrainConfig:
+    """The choices of a run that is resumed; only words about the instrument may be given anew."""
     try:
         kept = dict(plan["config"])
         kept["model"] = VaeConfig(**kept["model"])
@@ -48,29 +49,35 @@ def planned_config(plan: dict[str, Any], given: TrainConfig) -> TrainConfig:
         int(plan["steps"]), int(plan["threads"])
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"run.json is damaged ({error}); start a new training") from error
-    words = {key: getattr(given, key) for key in ("name", "licence", "origin") if getattr(given, key) not in ("", "unknown")}
+    words = {
+        key: getattr(given, key) for key in ("name", "licence", "origin") if getattr(given, key) not in ("", "unknown")
+    }
     return replace(config, threads=int(plan["threads"]), **words)
 
 
-def prepare(
-    folder: Path, config: TrainConfig, run: Run, plan: dict[str, Any] | None, workers: int, say: Say
-) -> Data:
+def prepare(folder: Path, config: TrainConfig, run: Run, plan: dict[str, Any] | None, workers: int, say: Say) -> Data:
     """Read, split and analyse the recordings."""
     understood = read_folder(folder)
-    used = understood.used
+    used: Sequence[Any] = understood.used
     if len(used) < MIN_RECORDINGS:
         raise RecordingError(f"{folder}: holds {len(used)} usable recording; at least {MIN_RECORDINGS} are needed")
     digest = hashlib.sha256("\n".join(sorted(r.digest for r in used)).encode()).hexdigest()
     if plan is not None and plan.get("data_digest") != digest:
         raise CheckpointError(f"{folder}: is not what {run.path} was trained on; start a new training")
     seconds, rates = _lengths(used)
-    grid = _grid(plan) if plan else choose_grid(
-        [r.note for r in used], seconds, config.n_frames, config.n_bands, config.n_partials, config.duration_seconds
+    grid = (
+        _grid(plan)
+        if plan
+        else choose_grid(
+            [r.note for r in used], seconds, config.n_frames, config.n_bands, config.n_partials, config.duration_seconds
+        )
     )
     say(f"{len(used)} recordings are analysed")
     analysed, bad = analyse_recordings(used, grid, run.analyses, workers)
     if len(analysed) < MIN_RECORDINGS:
-        raise RecordingError(f"{folder}: only {len(analysed)} recording can be analysed; at least {MIN_RECORDINGS} are needed")
+        raise RecordingError(
+            f"{folder}: only {len(analysed)} recording can be analysed; at least {MIN_RECORDINGS} are needed"
+        )
     table = build_table(analysed, grid)
     left_out = set(held_out_notes([float(n) for n in table.note], config.hold_out))
     out = np.array([float(n) in left_out for n in table.note])
@@ -80,7 +87,7 @@ def prepare(
     return Data(table.only(~out), held, paths, digest, int(np.median(rates)), warned)
 
 
-def _lengths(recordings: Sequence[Recording]) -> tuple[list[float], list[int]]:
+def _lengths(recordings: Sequence[Any]) -> tuple[list[float], list[int]]:
     seconds, rates = [], []
     for recording in recordings:
         audio, rate = recording.load()
@@ -123,8 +130,6 @@ def _stiffness(table: NoteTable) -> np.ndarray:
         curve = np.polyfit(place, value, degree, w=weights)
         weights = 1.0 / np.sqrt(np.abs(np.polyval(curve, place) - value) + 0.05)
     return curve
-
-
 
 
 def note_step(table: NoteTable) -> float:

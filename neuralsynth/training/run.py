@@ -54,9 +54,15 @@ MIN_STEPS = 20
 MOST_STEPS_PER_RECORDING, LEAST_MOST_STEPS = 12, 500
 WATCHED = 12  # notes of the training set that are scored when none is left out
 
+
 def train_folder(
-    folder: Path | str, output: Path | str, config: TrainConfig | None = None, resume: Path | str | None = None,
-    run_dir: Path | str | None = None, show_progress: bool = True, say: Say | None = None,
+    folder: Path | str,
+    output: Path | str,
+    config: TrainConfig | None = None,
+    resume: Path | str | None = None,
+    run_dir: Path | str | None = None,
+    show_progress: bool = True,
+    say: Say | None = None,
 ) -> TrainResult:
     """Train on `folder` and write the instrument `output` (and its golden pair beside).
 
@@ -74,7 +80,7 @@ def train_folder(
     """
     started = time.monotonic()
     config, output = (config or TrainConfig()).check(), _checked_output(Path(output))
-    say = say or (lambda sentence: None)
+    say = say or (lambda _: None)
     run = Run(Path(resume or run_dir or output.with_name(f"{output.stem}.run")))
     plan = run.read_plan() if resume is not None else None
     config = config if plan is None else planned_config(plan, config)

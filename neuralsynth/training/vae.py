@@ -27,8 +27,8 @@ CEILING_DB = 0.0
 HIGHEST_PARTIAL_HZ = 20_000.0
 DB_PER_UNIT = 20.0
 AXIS_LENGTH = 2.0  # of a fresh latent axis; a short one is learned slowly
-#: A predicted noise level is a guess, and one that is too loud is heard between the partials while one too soft is hidden:
-#: this much less is nearer to unseen recordings (cello 0.2 dB, saxophone 0.1 dB, piano equal).
+#: A predicted noise level is a guess; too loud is heard between the partials, too soft is hidden. This much less is
+#: nearer to unseen recordings (cello 0.2 dB, saxophone 0.1 dB, piano equal).
 NOISE_TRIM_DB = -2.0
 LOWEST_TUNED_NOTE, TUNED_STEP, N_TUNED_NOTES = 12.0, 3.0, 37  # 12 … 120
 HIGHEST_RATIO = 900.0  # such partials are beyond hearing at any note
@@ -57,6 +57,13 @@ class Decoded:
 class Decoder(nn.Module):
     """Latent, note and velocity -> a note's spectrum; `forward` gives what the instrument file promises."""
 
+    number: Tensor
+    mean_partials_db: Tensor
+    mean_noise_db: Tensor
+    stiffness: Tensor
+    sharp_cents: Tensor
+    centring: Tensor
+
     def __init__(self, config: VaeConfig, grid: SpectrumGrid, statistics: Statistics) -> None:
         super().__init__()
         self.features = NoteFeatures(config.note_step)
@@ -76,7 +83,8 @@ class Decoder(nn.Module):
         self.body = nn.Parameter(torch.zeros(config.body_points))
         for head in (self.by_number, self.by_frequency, self.noise, self.movement):
             nn.init.normal_(head.weight, std=0.3 / config.width**0.5)
-            nn.init.zeros_(head.bias)
+            if head.bias is not None:
+                nn.init.zeros_(head.bias)
         self._keep(grid, statistics)
 
     def _keep(self, grid: SpectrumGrid, statistics: Statistics) -> None:

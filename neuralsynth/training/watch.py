@@ -1,5 +1,7 @@
 """What a person sees while training: a progress bar, and a TensorBoard log with spectrograms and sounds."""
 
+# ruff: noqa: ARG002 - Lightning fixes the arguments of its hooks.
+
 from __future__ import annotations
 
 import time
@@ -13,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from neuralsynth.training.checkpoints import Run
 from neuralsynth.training.dataset import NoteTable
-from neuralsynth.training.fit import VaeTraining, play_score
+from neuralsynth.training.fit import play_score
 from neuralsynth.units import note_name, note_to_hz
 
 SCORES = 20  # how often a training is scored and kept
@@ -33,7 +35,7 @@ class Keeper(Callback):
         self.score = np.inf
         self.cut_short = False
 
-    def on_train_batch_end(self, trainer: Trainer, module: VaeTraining, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(self, trainer: Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Keep a checkpoint now and then."""
         late = time.monotonic() > self.deadline
         if late and module.step < self.steps:
@@ -60,14 +62,14 @@ class Bar(Callback):
         )
         self.started = 0.0
 
-    def on_train_start(self, trainer: Trainer, module: VaeTraining) -> None:
+    def on_train_start(self, trainer: Trainer, module: Any) -> None:
         """Begin the line."""
         self.started = time.monotonic()
         self.task = self.progress.add_task("", total=self.steps, completed=module.step, left="", loss="-", score="-")
         self.first = module.step
         self.progress.start()
 
-    def on_train_batch_end(self, trainer: Trainer, module: VaeTraining, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(self, trainer: Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Renew the line."""
         if module.step % 5 and module.step < self.steps:
             return
@@ -77,7 +79,7 @@ class Bar(Callback):
         loss = f"{module.last_losses.get('loss', 0.0):.2f}"
         self.progress.update(self.task, completed=module.step, left=_clock(left) + " left", loss=loss, score=score)
 
-    def teardown(self, trainer: Trainer, module: VaeTraining, stage: str) -> None:
+    def teardown(self, trainer: Trainer, module: Any, stage: str) -> None:
         """End the line, also after an error."""
         self.progress.stop()
 
@@ -98,7 +100,7 @@ class Log(Callback):
         order = np.argsort(table.note, kind="stable")
         self.shown = order[[len(order) // 6, len(order) // 2, (5 * len(order)) // 6]]
 
-    def on_train_batch_end(self, trainer: Trainer, module: VaeTraining, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(self, trainer: Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Write what is due."""
         step = module.step
         if step % SCALAR_STEPS == 0:
@@ -110,7 +112,7 @@ class Log(Callback):
             self._show(module, step)
 
     @torch.no_grad()
-    def _show(self, module: VaeTraining, step: int) -> None:
+    def _show(self, module: Any, step: int) -> None:
         table, vae = self.table, module.average.eval()
         note, velocity = torch.from_numpy(table.note[self.shown]), torch.from_numpy(table.velocity[self.shown])
         latent = vae.points[torch.from_numpy(table.group[self.shown])]
@@ -126,7 +128,7 @@ class Log(Callback):
             sound = rough_sound(outputs[0][i], outputs[1][i], outputs[3][i], value, table)
             self.writer.add_audio(name, torch.from_numpy(sound)[None], step, SOUND_RATE)
 
-    def teardown(self, trainer: Trainer, module: VaeTraining, stage: str) -> None:
+    def teardown(self, trainer: Trainer, module: Any, stage: str) -> None:
         """Write what is left."""
         self.writer.close()
 
@@ -138,7 +140,9 @@ def _picture(recorded: np.ndarray, played: np.ndarray) -> np.ndarray:
     return np.clip((both - top + 80.0) / 80.0, 0.0, 1.0)[None].astype(np.float32)
 
 
-def rough_sound(partials: np.ndarray, ratios: np.ndarray, noise: np.ndarray, note: float, table: NoteTable) -> np.ndarray:
+def rough_sound(
+    partials: np.ndarray, ratios: np.ndarray, noise: np.ndarray, note: float, table: NoteTable
+) -> np.ndarray:
     """A quick listen to `[T, P]`, `[P]`, `[T, B]`: the first partials and the noise bands, float32 mono."""
     n = int(SOUND_RATE * SOUND_SECONDS)
     seconds = np.arange(n) / SOUND_RATE
