@@ -10,7 +10,6 @@ from neuralsynth.cli.parts import Number, as_json, progress_bar, require_new, ta
 from neuralsynth.errors import UsageError
 from neuralsynth.units import note_name
 
-
 #: How many recordings are scored at the end of a training; `neuralsynth score` takes all.
 SCORED = 12
 
@@ -79,16 +78,22 @@ def _dry_run(folder: Path, json_: bool) -> None:
 
 
 def _train(folder, output, family, minutes, seed, resume, run_dir, hold_out, name, licence, origin, json_) -> None:
-    from neuralsynth.instrument import Instrument
-    from neuralsynth.scoring import score
-    from neuralsynth.training.config import TrainConfig
-    from neuralsynth.training.run import train_folder
+    from neuralsynth.analysis.folder import read_folder
+    from neuralsynth.training.config import TrainConfig, enough
 
     config = TrainConfig(
         family=family, minutes=minutes, seed=seed, hold_out=hold_out, name=name, licence=licence, origin=origin
     )
     run_dir = resume or run_dir or output.parent / "runs" / output.stem
-    result = train_folder(folder, output, config, resume, run_dir)
+    with progress_bar("listening", "files") as progress:
+        found = read_folder(folder, progress)
+    enough(found)
+    # Only now what takes seconds to load: a folder that cannot be used is told at once.
+    from neuralsynth.instrument import Instrument
+    from neuralsynth.scoring import score
+    from neuralsynth.training.run import train_folder
+
+    result = train_folder(found, output, config, resume, run_dir)
     warn(result.warnings)
     with progress_bar("scoring", "steps") as progress:
         scored = score(Instrument.load(output), folder, progress=progress, most=SCORED)

@@ -75,7 +75,7 @@ class GrowingTrunk(nn.Module):
         x = self.first(self.seed.expand(condition.shape[0], -1, -1), condition)
         for index, stage in enumerate(self.stages):
             if index % 2 == 0:
-                x = functional.interpolate(x, scale_factor=2.0, mode="nearest")
+                x = functional.interpolate(x, scale_factor=2.0, mode="linear", align_corners=False)
             x = stage(x, condition)
         return x
 

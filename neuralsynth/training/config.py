@@ -6,10 +6,12 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from neuralsynth.errors import UsageError
+from neuralsynth.analysis.folder import Folder
+from neuralsynth.errors import RecordingError, UsageError
 from neuralsynth.spec import InstrumentSpec
 
 FAMILIES = ("vae",)
+MIN_RECORDINGS = 2
 N_TURNS = 4  # qualities by which a timbre is turned, see `augment`
 FLOOR_DB = -110.0  # of full scale: nothing softer is described
 
@@ -70,6 +72,18 @@ class TrainConfig:
 def _in_range(name: str, value: float, low: float, high: float) -> None:
     if not math.isfinite(value) or not low <= value <= high:
         raise UsageError(f"{name} is {value}; use {low:g} to {high:g}")
+
+
+def enough(understood: Folder) -> None:
+    """Refuse a folder that is too small to train on.
+
+    Raises:
+        RecordingError: fewer than `MIN_RECORDINGS` usable recordings.
+    """
+    if len(understood.used) < MIN_RECORDINGS:
+        raise RecordingError(
+            f"{understood.path}: holds {len(understood.used)} usable recording; at least {MIN_RECORDINGS} are needed"
+        )
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,11 @@ from neuralsynth.errors import CheckpointError, RecordingError
 from neuralsynth.spectrum import SpectrumGrid, mel_band_edges_hz, warped_frame_seconds
 from neuralsynth.training.analyses import analyse_recordings
 from neuralsynth.training.checkpoints import Run
-from neuralsynth.training.config import TrainConfig, VaeConfig
+from neuralsynth.training.config import MIN_RECORDINGS, TrainConfig, VaeConfig, enough
 from neuralsynth.training.dataset import NoteTable, build_table, choose_grid, held_out_notes
 from neuralsynth.training.points import sustain_region
 from neuralsynth.training.vae import Statistics
 
-MIN_RECORDINGS = 2
 CENTRED_SECONDS = (0.15, 1.5)  # where the pitch of a decaying sound averages to the played note
 #: Steps in which the network sees a note, per semitone between recorded pitches, and their limits.
 NOTE_STEP_PER_GAP, LEAST_NOTE_STEP, MOST_NOTE_STEP = 2.2, 4.0, 8.0
@@ -55,12 +54,13 @@ def planned_config(plan: dict[str, Any], given: TrainConfig) -> TrainConfig:
     return replace(config, threads=int(plan["threads"]), **words)
 
 
-def prepare(folder: Path, config: TrainConfig, run: Run, plan: dict[str, Any] | None, workers: int, say: Say) -> Data:
-    """Read, split and analyse the recordings."""
-    understood = read_folder(folder)
+def prepare(
+    understood: Folder, config: TrainConfig, run: Run, plan: dict[str, Any] | None, workers: int, say: Say
+) -> Data:
+    """Split and analyse the recordings."""
+    folder = understood.path
     used: Sequence[Any] = understood.used
-    if len(used) < MIN_RECORDINGS:
-        raise RecordingError(f"{folder}: holds {len(used)} usable recording; at least {MIN_RECORDINGS} are needed")
+    enough(understood)
     digest = hashlib.sha256("\n".join(sorted(r.digest for r in used)).encode()).hexdigest()
     if plan is not None and plan.get("data_digest") != digest:
         raise CheckpointError(f"{folder}: is not what {run.path} was trained on; start a new training")

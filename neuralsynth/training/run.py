@@ -30,6 +30,7 @@ try:
 except ImportError as error:
     raise MissingExtra(f"training needs {error.name}: pip install 'neuralsynth[train]'") from error
 
+from neuralsynth.analysis.folder import Folder, read_folder
 from neuralsynth.spec import InstrumentSpec, Provenance
 from neuralsynth.training.augment import Batches
 from neuralsynth.training.checkpoints import Run
@@ -56,7 +57,7 @@ WATCHED = 12  # notes of the training set that are scored when none is left out
 
 
 def train_folder(
-    folder: Path | str,
+    folder: Folder | Path | str,
     output: Path | str,
     config: TrainConfig | None = None,
     resume: Path | str | None = None,
@@ -67,7 +68,8 @@ def train_folder(
     """Train on `folder` and write the instrument `output` (and its golden pair beside).
 
     Args:
-        folder: recordings of single notes; sub-folders are instruments of their own.
+        folder: recordings of single notes, or what `read_folder` understood of them; sub-folders are instruments
+            of their own.
         output: the `.onnx` file to write.
         config: what is chosen; on `resume` the run's own choices count, and only `name`, `licence`, `origin` are read.
         resume: run folder of a training that was stopped; ends with the weights it would have had.
@@ -86,7 +88,8 @@ def train_folder(
     config = config if plan is None else planned_config(plan, config)
     run.create()
     with _quiet(), _threads(config.threads):
-        data = prepare(Path(folder), config, run, plan, config.threads or _cores(), say)
+        understood = folder if isinstance(folder, Folder) else read_folder(folder)
+        data = prepare(understood, config, run, plan, config.threads or _cores(), say)
         job = _Job(output, config, run, data, started, show_progress)
         return job.run_all(plan, say)
 

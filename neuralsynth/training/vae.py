@@ -31,6 +31,7 @@ AXIS_LENGTH = 2.0  # of a fresh latent axis; a short one is learned slowly
 #: nearer to unseen recordings (cello 0.2 dB, saxophone 0.1 dB, piano equal).
 NOISE_TRIM_DB = -2.0
 LOWEST_TUNED_NOTE, TUNED_STEP, N_TUNED_NOTES = 12.0, 3.0, 37  # 12 … 120
+MOST_BASS_STIFFNESS, BASS_NOTE = -8.0, 40.0  # log B, and the note from which on it may be more
 HIGHEST_RATIO = 900.0  # such partials are beyond hearing at any note
 
 
@@ -114,7 +115,9 @@ class Decoder(nn.Module):
         exponent = torch.zeros_like(place)
         for i in range(self.stiffness.shape[0]):
             exponent = exponent * place + self.stiffness[i]
-        inharmonicity = torch.exp(exponent.clamp(-16.0, -3.0))[:, None]
+        # In the bass a stiffer string has no pitch a listener would agree on.
+        most = MOST_BASS_STIFFNESS + 0.5 * functional.relu(note - BASS_NOTE)
+        inharmonicity = torch.exp(torch.minimum(exponent, most).clamp(-16.0, -3.0))[:, None]
         ratios = number * torch.sqrt((1.0 + inharmonicity * number**2) / (1.0 + inharmonicity))
         return ratios.clamp(max=HIGHEST_RATIO)
 
