@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from neuralsynth.errors import ModelError
+from neuralsynth.errors import ModelError, UsageError
 from neuralsynth.model import InstrumentModel
 from neuralsynth.model_graph import OPERATORS, check_graph
-from neuralsynth.spec import InstrumentSpec
+from neuralsynth.spec import InstrumentSpec, Quality
 from neuralsynth.spectrum import SpectrumGrid
 
 torch = pytest.importorskip("torch")
@@ -124,3 +124,61 @@ def test_pitch_movement_averages_to_the_played_note_in_the_sustained_part(decode
         cents = decoder(torch.randn(8, 4), torch.rand(8) * 60 + 30, torch.rand(8))[2].numpy()
     weights = np.gradient(GRID.frame_seconds)[8:24]
     assert np.abs((cents[:, 8:24] * weights).sum(1) / weights.sum()).max() < 0.01
+
+
+# ---- the workshop
+
+
+@pytest.fixture(scope="module")
+def workshop():
+    """`export/build.py` as a module."""
+    import importlib.util
+    import sys
+    from pathlib import Path
+
+    path = Path(__file__).parents[1] / "export" / "build.py"
+    source = importlib.util.spec_from_file_location("build", path)
+    module = importlib.util.module_from_spec(source)
+    sys.modules["build"] = module
+    source.loader.exec_module(module)
+    return module
+
+
+def test_every_recipe_is_read_and_names_its_origin_and_licence(workshop):
+    names = sorted(path.stem for path in workshop.HERE.glob("*.toml"))
+    assert names == ["alto-sax", "cello", "upright-piano"]
+    page = (workshop.HERE / "README.md").read_text()
+    for name in names:
+        recipe = workshop.read_recipe(name)
+        assert recipe.licence == "CC0-1.0" and recipe.config(1).check().steps == recipe.steps
+        repository = next(word for word in recipe.origin.split() if word.startswith("github.com/")).rstrip(",")
+        assert repository in page
+
+
+@pytest.mark.parametrize("text", ["step = 3", "name = 3", "[model\n", 'steps = "many"'])
+def test_a_wrong_recipe_is_refused(workshop, tmp_path, monkeypatch, text):
+    (tmp_path / "odd.toml").write_text((workshop.HERE / "cello.toml").read_text().replace("seed = 1", text))
+    monkeypatch.setattr(workshop, "HERE", tmp_path)
+    with pytest.raises(UsageError, match="odd.toml: is no recipe"):
+        workshop.read_recipe("odd")
+
+
+def test_publishing_adds_the_quality_and_changes_nothing_else(workshop, decoder, spec, tmp_path):
+    export.export_instrument(decoder, spec, tmp_path / "a.onnx")
+    (tmp_path / "out").mkdir()
+    quality = Quality(
+        floor_db=1.0, reconstruct_db=2.0, play_db=3.0004, sampler_db=4.0, interpolated_db=5.0, n_recordings=6
+    )
+    workshop.publish(tmp_path / "a.onnx", tmp_path / "out", quality)
+    model = InstrumentModel.load(tmp_path / "out" / "a.onnx")
+    assert model.spec.quality.play_db == 3.0 and model.spec.points == spec.points
+    a, b = (onnx.load(path).graph.SerializeToString() for path in (tmp_path / "a.onnx", tmp_path / "out" / "a.onnx"))
+    assert a == b
+
+
+def test_the_workshop_hears_a_mistuned_note(workshop):
+    seconds = np.arange(44_100) / 44_100
+    pitch = 440.0 * 2 ** ((64 - 69) / 12) * 2 ** (30 / 1200)
+    audio = sum(np.sin(2 * np.pi * pitch * k * seconds) / k for k in range(1, 9))
+    heard = workshop.heard_pitch_hz(audio, 44_100, 64)
+    assert 1200 * np.log2(heard / pitch) == pytest.approx(0.0, abs=2.0)

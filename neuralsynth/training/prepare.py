@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from neuralsynth.analysis.folder import read_folder
+from neuralsynth.analysis.folder import Folder
 from neuralsynth.errors import CheckpointError, RecordingError
 from neuralsynth.spectrum import SpectrumGrid, mel_band_edges_hz, warped_frame_seconds
 from neuralsynth.training.analyses import analyse_recordings
