@@ -64,7 +64,8 @@ def main() -> None:
             cents = np.array([cents_of(played(instrument, key), key) for key in keys])
             inside = np.abs(cents) <= 10.0
             worst = ", ".join(f"{k}: {c:+.1f}" for k, c in zip(keys, cents, strict=True) if not abs(c) <= 10.0)
-            print(f"{name}, {tracker}: {inside.mean():.1%} of {len(cents)} keys within 10 cents; outside: {worst or 'none'}")
+            share = f"{inside.mean():.1%} of {len(cents)} keys within 10 cents"
+            print(f"{name}, {tracker}: {share}; outside: {worst or 'none'}")
 
 
 def load_preset_model(name: str):

@@ -2,7 +2,8 @@
 
 Allowed is what computes a value from values: no control flow, no subgraphs, no functions, no randomness, no state,
 no other files. No shape may depend on the values played, only on how many notes are decoded at once; so time and
-memory of a trial are those of every later run. Inputs and outputs are those of contract version 1 (`presets/README.md`).
+memory of a trial are those of every later run. Inputs and outputs are those of contract version 1
+(`presets/README.md`).
 """
 
 from __future__ import annotations

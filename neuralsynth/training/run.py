@@ -50,6 +50,7 @@ RESERVE_SECONDS, LEAST_RESERVE, MOST_RESERVE = 12.0, 0.04, 0.3
 #: A training that is slower than timed ends this far over its budget, with the average of what it has.
 MOST_OVERRUN = 1.08
 TIMED_STEPS = 8
+STEP_OVERHEAD = 1.15  # checkpoints, scores and the log cost a little too
 MIN_STEPS = 20
 #: More steps than this make the notes between the recordings worse, so a small folder is done before its time.
 MOST_STEPS_PER_RECORDING, LEAST_MOST_STEPS = 12, 500
@@ -146,24 +147,32 @@ class _Job:
         return Vae(self.config.model, self.grid, statistics_of(self.data.train), len(self.data.train.groups))
 
     def _decide_steps(self, vae: Vae) -> int:
-        """How many steps fit into what is left of the budget, by timing a few on a copy."""
+        """How many steps fit into what is left of the budget, with as many threads as are fastest just now."""
         if self.config.steps:
             return self.config.steps
+        choices = {torch.get_num_threads(), self.config.threads or 1}
+        seconds = {threads: self._step_seconds(vae, threads) for threads in sorted(choices)}
+        fastest = min(seconds, key=lambda threads: seconds[threads])
+        torch.set_num_threads(fastest)
+        budget = 60.0 * self.config.minutes
+        reserve = min(max(RESERVE_SECONDS, LEAST_RESERVE * budget), MOST_RESERVE * budget)
+        left = budget - (time.monotonic() - self.started) - reserve
+        enough = max(LEAST_MOST_STEPS, MOST_STEPS_PER_RECORDING * len(self.data.train.note))
+        return int(np.clip(left / (seconds[fastest] * STEP_OVERHEAD), MIN_STEPS, enough))
+
+    def _step_seconds(self, vae: Vae, threads: int) -> float:
+        """Median time of a few steps on a copy of the network."""
+        torch.set_num_threads(threads)
         trial = VaeTraining(copy.deepcopy(vae), copy.deepcopy(vae), self.ear, Schedule(0, 1000, 1e-4, 0.0))
         optimizer = trial.configure_optimizers()
         spent = []
-        for step in range(TIMED_STEPS + 2):
+        for step in range(TIMED_STEPS + 1):
             begun = time.monotonic()
             optimizer.zero_grad()
             trial.loss(to_tensors(self.batches.draw(step)), step)[0].backward()
             optimizer.step()
             spent.append(time.monotonic() - begun)
-        each = float(np.mean(spent[2:])) * 1.12  # checkpoints, scores and the log cost a little too
-        budget = 60.0 * self.config.minutes
-        reserve = min(max(RESERVE_SECONDS, LEAST_RESERVE * budget), MOST_RESERVE * budget)
-        left = budget - (time.monotonic() - self.started) - reserve
-        enough = max(LEAST_MOST_STEPS, MOST_STEPS_PER_RECORDING * len(self.data.train.note))
-        return int(np.clip(left / each, MIN_STEPS, enough))
+        return float(np.median(spent[1:]))
 
     def _write_plan(self, steps: int) -> None:
         grid = {
