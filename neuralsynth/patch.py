@@ -17,11 +17,14 @@ from neuralsynth.errors import PresetError
 from neuralsynth.model import Decoded, InstrumentModel
 from neuralsynth.preset import Preset, bare_preset, find_preset, load_preset
 from neuralsynth.sound.voices import VoiceSound
+from neuralsynth.spectrum import SpectrumGrid
+from neuralsynth.units import db_to_gain
 
 #: Velocity layers decoded per key where the recordings have several dynamics.
 N_LAYERS = 6
 _DECODE_BATCH = 16
 _LEVEL_LAW_DB_PER_DECADE = 40.0  # General MIDI: level follows 40·log10(velocity / 127)
+_LEAST_RISE = 0.25  # of that law: how much louder a louder layer is at least
 
 
 @dataclass
@@ -45,14 +48,10 @@ class NoteBank:
 
     def prepare(self, notes: Iterable[int]) -> None:
         """Decode all layers of these keys, those not yet there, in batches."""
-        wanted = [
-            (note, layer)
-            for note in sorted({self._playable(note) for note in notes})
-            for layer in range(len(self.velocities))
-            if (note, layer) not in self._layers
-        ]
-        for start in range(0, len(wanted), _DECODE_BATCH):
-            self._decode(wanted[start : start + _DECODE_BATCH])
+        wanted = sorted({self._playable(note) for note in notes} - {note for note, _ in self._layers})
+        at_once = max(1, _DECODE_BATCH // len(self.velocities))
+        for start in range(0, len(wanted), at_once):
+            self._decode(wanted[start : start + at_once])
 
     def sound(self, note: int, velocity: float) -> VoiceSound:
         """The spectrum of a key struck with MIDI `velocity`, mixed from the two nearest layers."""
@@ -78,15 +77,35 @@ class NoteBank:
         """The key whose spectrum serves `note`: outside the trained range, that of the range's end."""
         return int(min(max(note, self.model.spec.note_low), self.model.spec.note_high))
 
-    def _decode(self, keys: list[tuple[int, int]]) -> None:
-        notes = np.array([note for note, _ in keys], np.float32)
-        velocities = np.array([self.velocities[layer] / 127.0 for _, layer in keys], np.float32)
-        decoded = self.model.decode(np.tile(self.latent, (len(keys), 1)), notes, velocities)
+    def _decode(self, keys: list[int]) -> None:
+        n_layers = len(self.velocities)
+        notes = np.repeat(np.array(keys, np.float32), n_layers)
+        velocities = np.tile(self.velocities / 127.0, len(keys)).astype(np.float32)
+        decoded = self.model.decode(np.tile(self.latent, (len(notes), 1)), notes, velocities)
         assert isinstance(decoded, Decoded)  # `Patch` refuses other kinds
         for i, key in enumerate(keys):
-            partials, noise = decoded.partials[i], decoded.noise[i]
-            rate = _tail_rate(self.grid.frame_seconds, partials, noise)
-            self._layers[key] = VoiceSound(partials, decoded.ratios[i], decoded.cents[i], noise, rate)
+            rows = range(i * n_layers, (i + 1) * n_layers)
+            gains = self._rising([_level_db(self.grid, decoded.partials[row], decoded.noise[row]) for row in rows])
+            for layer, (row, gain) in enumerate(zip(rows, gains, strict=True)):
+                partials, noise = decoded.partials[row] * gain, decoded.noise[row] * gain
+                rate = _tail_rate(self.grid.frame_seconds, partials, noise)
+                self._layers[key, layer] = VoiceSound(partials, decoded.ratios[row], decoded.cents[row], noise, rate)
+
+    def _rising(self, levels_db: list[float]) -> np.ndarray:
+        """Gains that make a key's layers rise with velocity where the recordings did not: the softer ones give way."""
+        steps_db = _LEAST_RISE * _LEVEL_LAW_DB_PER_DECADE * np.diff(np.log10(np.maximum(self.velocities, 1.0)))
+        wanted_db = list(levels_db)
+        for layer in range(len(levels_db) - 2, -1, -1):
+            wanted_db[layer] = min(wanted_db[layer], wanted_db[layer + 1] - steps_db[layer])
+        return db_to_gain(np.array(wanted_db) - np.array(levels_db)).astype(np.float32)
+
+
+def _level_db(grid: SpectrumGrid, partials: np.ndarray, noise: np.ndarray) -> float:
+    """Mean level of the first second of a spectrum, dB."""
+    early = grid.frame_seconds <= 1.0
+    power = 0.5 * np.sum(partials[early] ** 2, axis=1) + np.sum(noise[early] ** 2, axis=1)
+    energy = np.trapezoid(power, grid.frame_seconds[early])
+    return float(10.0 * np.log10(max(energy, 1e-20)))
 
 
 def _tail_rate(frame_seconds: np.ndarray, partials: np.ndarray, noise: np.ndarray) -> float:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-import parselmouth
 import pytest
 
+from benchmarks.pitch import played, praat_cents, yin_cents
 from neuralsynth.engine import Engine
 from neuralsynth.events import Event
 from neuralsynth.instrument import Instrument
 from neuralsynth.preset import load_preset, shipped_presets
-from neuralsynth.units import gain_to_db, note_to_hz, ratio_to_cents
+from neuralsynth.units import gain_to_db
 
 RATE = 44_100
 PRESETS = [path.stem for path in shipped_presets()]
@@ -30,23 +30,15 @@ def held(instrument, key, velocity=90, seconds=1.0):
     return instrument([(bytes([0x90, key, velocity]), 0.0)], seconds, RATE, num_channels=1)[0]
 
 
-def heard_cents(audio, key):
-    """What Praat's autocorrelation hears, searching two octaves around the key."""
-    hz = float(note_to_hz(key))
-    sound = parselmouth.Sound(audio.astype(np.float64) / np.abs(audio).max(), RATE)
-    heard = sound.to_pitch_ac(pitch_floor=max(hz / 2, 18.0), pitch_ceiling=min(hz * 2, 9000.0))
-    voiced = heard.selected_array["frequency"]
-    return float(np.median(ratio_to_cents(voiced[voiced > 0] / hz)))
-
-
 def test_the_three_first_instruments_are_here():
     assert {"alto-sax", "upright-piano", "cello"} <= set(PRESETS)
 
 
-def test_every_key_is_in_tune_within_ten_cents(bare):
+@pytest.mark.parametrize("tracker", [praat_cents, yin_cents])
+def test_every_key_is_in_tune_within_ten_cents_by_two_trackers(bare, tracker):
     spec = bare.model.spec
     keys = range(spec.note_low, spec.note_high + 1)
-    cents = {key: heard_cents(held(bare, key)[RATE // 10 :], key) for key in keys}
+    cents = {key: tracker(played(bare, key), key) for key in keys}
     outside = {key: round(value, 1) for key, value in cents.items() if not abs(value) <= 10.0}
     assert len(outside) <= 0.01 * len(cents), outside
 

@@ -100,7 +100,7 @@ def test_a_moving_inharmonic_spectrum_matches_a_plain_numpy_resynthesis():
         peaks = [k for k in range(2, len(b) - 2) if b[k] == b[k - 2 : k + 3].max() > 1e-3 * b.max()]
         differences_db = [gain_to_db(a[k - 2 : k + 3].max() / b[k]) for k in peaks]
         assert len(peaks) >= 8
-        assert np.median(np.abs(differences_db)) < 0.2
+        assert np.median(np.abs(differences_db)) < 0.25
 
 
 def test_partials_above_nyquist_are_silent_not_folded():

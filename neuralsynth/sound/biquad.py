@@ -80,18 +80,17 @@ class Biquad:
 
 @compiled
 def _run(audio, out, coefficients, state):
+    """Both channels side by side: one sample waits for the last, the two channels do not wait for each other."""
     b0, b1, b2, a1, a2 = coefficients
-    for c in range(audio.shape[0]):
-        s1, s2 = state[c]
-        for i in range(audio.shape[1]):
-            x = float(audio[c, i])
-            y = b0 * x + s1
-            s1 = b1 * x - a1 * y + s2
-            s2 = b2 * x - a2 * y
-            if abs(s1) < _SILENT_STATE:
-                s1 = 0.0
-            if abs(s2) < _SILENT_STATE:
-                s2 = 0.0
-            out[c, i] = y
-        state[c, 0] = s1
-        state[c, 1] = s2
+    s1, s2, t1, t2 = state[0, 0], state[0, 1], state[1, 0], state[1, 1]
+    for i in range(audio.shape[1]):
+        x, u = float(audio[0, i]), float(audio[1, i])
+        y, v = b0 * x + s1, b0 * u + t1
+        s1, t1 = b1 * x - a1 * y + s2, b1 * u - a1 * v + t2
+        s2, t2 = b2 * x - a2 * y, b2 * u - a2 * v
+        s1 = s1 if abs(s1) >= _SILENT_STATE else 0.0
+        s2 = s2 if abs(s2) >= _SILENT_STATE else 0.0
+        t1 = t1 if abs(t1) >= _SILENT_STATE else 0.0
+        t2 = t2 if abs(t2) >= _SILENT_STATE else 0.0
+        out[0, i], out[1, i] = y, v
+    state[0, 0], state[0, 1], state[1, 0], state[1, 1] = s1, s2, t1, t2

@@ -19,7 +19,7 @@ import numpy as np
 
 from neuralsynth.sound import LANES
 from neuralsynth.sound.compiled import compiled, inlined
-from neuralsynth.sound.envelope import KILL, OFF, advance_envelope
+from neuralsynth.sound.envelope import KILL, OFF, SUSTAIN, advance_envelope
 from neuralsynth.sound.simd import (
     add,
     add_pairs,
@@ -39,8 +39,9 @@ from neuralsynth.sound.simd import (
 CONTROL_STEP = 64
 #: A plan is never shorter than this, so that a note that starts just before a control step still fades in.
 SHORTEST_PLAN = 32
-#: Past its attack a voice is planned only every other step, odd and even ones in turn.
+#: Past its attack a voice is planned every other step, later every fourth, the voices in turn.
 LONG_STEP, ATTACK_SECONDS = 2 * CONTROL_STEP, 0.08
+LONGEST_STEP, SETTLED_SECONDS = 4 * CONTROL_STEP, 0.5
 
 # Columns of `VoiceArrays.numbers`.
 POSITION, NOTE, LEVEL, VELOCITY_GAIN, GAIN_LEFT, SLOPE_LEFT, GAIN_RIGHT, SLOPE_RIGHT = range(8)
@@ -56,8 +57,8 @@ N_CHANNEL_NUMBERS = 4
 SAMPLE_RATE, SUSTAIN_START, SUSTAIN_END, VIBRATO_HZ = range(4)
 N_SETTINGS = 4
 
-#: Amplitude below which a group of partials is skipped (-110 dBFS).
-INAUDIBLE = np.float32(10.0 ** (-110.0 / 20.0))
+#: Amplitude below which a group of partials is skipped (-100 dBFS, below the noise of 16 bits).
+INAUDIBLE = np.float32(10.0 ** (-100.0 / 20.0))
 _NYQUIST_EDGE = np.float32(0.49)  # cycles per sample where partials end
 _NYQUIST_FADE = np.float32(1.0 / 0.03)
 
@@ -238,7 +239,9 @@ def _plan(voice, now, voices, channels, settings, envelope):
     if states[voice, STAGE] == OFF:
         return False
     step, offset = CONTROL_STEP, 0
-    if numbers[voice, POSITION] > ATTACK_SECONDS and states[voice, STAGE] != KILL:
+    if states[voice, STAGE] == SUSTAIN and numbers[voice, POSITION] > SETTLED_SECONDS:
+        step, offset = LONGEST_STEP, CONTROL_STEP * (voice & 3)
+    elif states[voice, STAGE] != KILL and numbers[voice, POSITION] > ATTACK_SECONDS:
         step, offset = LONG_STEP, CONTROL_STEP * (voice & 1)
     end = ((now + offset) // step + 1) * step - offset
     if end - now < SHORTEST_PLAN:

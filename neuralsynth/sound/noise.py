@@ -43,8 +43,9 @@ def band_noise_table(band_edges_hz: np.ndarray, sample_rate: float, seed: int = 
 def _band_noise(low_hz: float, high_hz: float, sample_rate: float, length: int, rng: np.random.Generator) -> np.ndarray:
     """Flat-spectrum noise of random phase between two frequencies, unit RMS over the full band, `[length]`."""
     frequency_hz = np.fft.rfftfreq(length, 1.0 / sample_rate)
-    phases = rng.uniform(0.0, 2.0 * np.pi, len(frequency_hz))
-    inside = (frequency_hz >= low_hz) & (frequency_hz < high_hz)
+    first, last = np.searchsorted(frequency_hz, (low_hz, high_hz))
+    phases = rng.uniform(0.0, 2.0 * np.pi, last - first)
     n_full = max(1.0, (high_hz - low_hz) * length / sample_rate)  # lines of the band, also those past Nyquist
-    spectrum = np.where(inside, np.exp(1j * phases) * length * np.sqrt(0.5 / n_full), 0.0)
+    spectrum = np.zeros(len(frequency_hz), np.complex128)
+    spectrum[first:last] = np.exp(1j * phases) * length * np.sqrt(0.5 / n_full)
     return np.fft.irfft(spectrum, length).astype(np.float32)
