@@ -42,7 +42,9 @@ def read_audio(path: Path | str, max_seconds: float = MAX_SECONDS) -> tuple[np.n
             audio = file.read(dtype="float32", always_2d=True).T
     except soundfile.LibsndfileError as error:
         raise RecordingError(f"{path}: cannot be read as audio ({error.error_string})") from error
-    except (OSError, TypeError, MemoryError, UnicodeError) as error:
+    except UnicodeError as error:
+        raise RecordingError(f"{path}: has a name that is no text; rename it") from error
+    except (OSError, TypeError, MemoryError) as error:
         raise RecordingError(
             f"{path}: cannot be read as audio ({getattr(error, 'strerror', None) or error})"
         ) from error

@@ -282,6 +282,41 @@ def test_the_ear_agrees_with_the_spectrogram_of_the_sound():
 # ---- data
 
 
+def analysed_at(levels_db, noise_db=-90.0):
+    """Analyses of one tone at these levels, one per (note, velocity)."""
+    grid = SpectrumGrid.warped(32, 0.5, 4, 8)
+    made = []
+    for (note, velocity), level in levels_db.items():
+        partials = np.full((32, 4), 10 ** (level / 20))
+        spectrum = NoteSpectrum(
+            grid, partials, np.arange(1.0, 5.0), np.zeros(32), np.full((32, 8), 10 ** (noise_db / 20))
+        )
+        recording = SimpleNamespace(path="x", note=note, velocity=velocity, digest=f"{note}{velocity}", group="")
+        made.append((recording, NoteAnalysis(spectrum, 1.0, 0.0, 32, 0.0, True)))
+    return dataset.build_table(made, grid)
+
+
+def test_layers_that_were_made_equally_loud_get_their_dynamics_back():
+    table = analysed_at({(n, v): -20.0 for n in range(50, 80, 4) for v in (50, 110)})
+    soft, loud = (table.partials_db[np.isclose(table.velocity, v / 127)].mean() for v in (50, 110))
+    assert loud - soft == pytest.approx(0.75 * 40 * np.log10(110 / 50), abs=0.3)
+
+
+def test_uneven_notes_are_evened_and_real_dynamics_kept():
+    rng = np.random.default_rng(0)
+    uneven = {(n, v): -30.0 + 0.15 * v + rng.normal(0, 3) for n in range(40, 80, 2) for v in (40, 100)}
+    table = analysed_at(uneven)
+    soft, loud = (table.partials_db[np.isclose(table.velocity, v / 127), 0, 0] for v in (40, 100))
+    assert loud.mean() - soft.mean() == pytest.approx(9.0, abs=2.0)
+    assert max(np.abs(np.diff(soft)).max(), np.abs(np.diff(loud)).max()) < 1.5
+
+
+def test_a_note_drowned_in_noise_keeps_a_pitch():
+    table = analysed_at({(100, 90): -60.0, (103, 90): -60.0}, noise_db=-40.0)
+    tonal, noisy = (0.5 * 10 ** (table.partials_db[0] / 10)).sum(), (10 ** (table.noise_db[0] / 10)).sum()
+    assert 10 * np.log10(noisy / tonal) == pytest.approx(dataset.MOST_NOISE_DB, abs=0.1)
+
+
 def test_turning_a_timbre_does_what_it_is_called():
     grid = SpectrumGrid.warped(64, 1.0, 16, 8)
     table = table_of_formants([60], grid)
@@ -340,10 +375,10 @@ def test_stretched_strings_are_heard_in_tune_in_the_bass():
         found = track.selected_array["frequency"]
         return 1200 * np.log2(np.median(found[found > 0]) / pitch)
 
-    assert heard_cents() > 10.0
+    assert heard_cents() > 6.0
     tuning.tune(decoder, torch.zeros(1, 4), grid, 24, 60)
-    assert abs(heard_cents()) < 4.0
-    assert np.allclose(decoder.ratios(torch.tensor([24.0]))[0], stretched_ratios(16, np.exp(-7.0)), rtol=1e-5)
+    assert abs(heard_cents()) < 2.0
+    assert np.allclose(decoder.ratios(torch.tensor([60.0]))[0], stretched_ratios(16, np.exp(-7.0)), rtol=1e-5)
 
 
 def test_a_damaged_kept_analysis_is_made_again(tmp_path):

@@ -17,6 +17,11 @@ from neuralsynth.training.analyses import Recording
 from neuralsynth.training.config import FLOOR_DB
 from neuralsynth.units import note_to_hz
 
+#: Noise may exceed the partials by this much, over a whole note.
+MOST_NOISE_DB = 3.0
+#: General MIDI's level law, per decade of velocity. Layers that rise by less than `LEAST_RISE` of it were made equally
+#: loud by whoever cut them; they get `KEPT_LAW` of it back.
+LEVEL_LAW_DB, LEAST_RISE, KEPT_LAW = 40.0, 0.1, 0.75
 UNHEARD_WEIGHT = 0.05  # of frames beyond a recording's end, which are extrapolated
 
 
@@ -90,6 +95,7 @@ def build_table(analysed: Sequence[tuple[Recording, NoteAnalysis]], grid: Spectr
         for i, n in enumerate(n_valid):
             _decay_on(partials[i], int(n), grid)
             _decay_on(noise[i], int(n), grid)
+    noise = _with_pitch(partials, noise, grid)
     note = np.array([r.note for r, _ in analysed], np.float32)
     velocity = np.array([r.velocity / 127.0 for r, _ in analysed], np.float32)
     group = np.array([groups.index(r.group) for r, _ in analysed])
@@ -126,20 +132,43 @@ def _decay_on(levels: np.ndarray, n_valid: int, grid: SpectrumGrid) -> None:
     levels[:, n_valid:] = levels[:, n_valid - 1, None] + slope[:, None] * (times[n_valid:] - times[n_valid - 1])
 
 
-def _evenness(partials, noise, note, velocity, group, grid) -> np.ndarray:
-    """Decibels to add to each note so that loudness is a smooth function of pitch within its layer, `[M]`."""
+def _with_pitch(partials: np.ndarray, noise: np.ndarray, grid: SpectrumGrid) -> np.ndarray:
+    """Noise `[M, B, T]` in dB, lowered where it drowns the partials: a key needs a pitch, however hard its knock is."""
+    duration = np.gradient(grid.frame_seconds)
+    tonal, noisy = ((10.0 ** (x / 10.0)).sum(1) @ duration for x in (partials, noise))
+    excess_db = 10.0 * np.log10(noisy / (0.5 * tonal) + 1e-12) - MOST_NOISE_DB
+    return noise - np.maximum(excess_db, 0.0)[:, None, None]
+
+
+def _evenness(
+    partials: np.ndarray, noise: np.ndarray, note: np.ndarray, velocity: np.ndarray, group: np.ndarray,
+    grid: SpectrumGrid,
+) -> np.ndarray:  # fmt: skip
+    """Decibels to add to each note so that loudness is a smooth function of pitch, and rises with velocity, `[M]`."""
     early = grid.frame_seconds < 2.0
     duration = np.gradient(grid.frame_seconds)[early]
     power = 0.5 * (10 ** (partials[:, :, early] / 10)).sum(1) + (10 ** (noise[:, :, early] / 10)).sum(1)
     level = 10 * np.log10((power * duration).sum(1) / duration.sum() + 1e-12)
-    place = (note - 60.0) / 24.0
+    groups = np.eye(group.max() + 1)[group]
     layers = np.unique(np.stack([group, velocity], 1), axis=0, return_inverse=True)[1].ravel()
-    terms = [*np.eye(layers.max() + 1)[layers].T]
-    if len(np.unique(note)) >= 6:
-        terms += [place, place**2, place**3, place * velocity]
-    elif len(np.unique(note)) >= 3:
-        terms += [place]
+    place = (note - 60.0) / 24.0
+    smooth = [place, place**2, place**3] if len(np.unique(note)) >= 6 else [place] if len(np.unique(note)) >= 3 else []
+    law = LEVEL_LAW_DB * np.log10(np.maximum(velocity, 0.01))
+    if _rise(level, [*groups.T, *smooth], law) < LEAST_RISE:
+        return np.clip(KEPT_LAW * law + _fit(level - KEPT_LAW * law, [*groups.T, *smooth]) - level, -24.0, 24.0)
+    tilted = [place * velocity] if len(smooth) == 3 else []
+    return np.clip(_fit(level, [*np.eye(layers.max() + 1)[layers].T, *smooth, *tilted]) - level, -12.0, 12.0)
+
+
+def _rise(level: np.ndarray, terms: list[np.ndarray], law: np.ndarray) -> float:
+    """Share of the usual `law` by which level rises with velocity; 1 where there is one layer."""
+    if np.ptp(law) == 0.0:
+        return 1.0
+    design = np.stack([*terms, law], 1)
+    return float(np.linalg.solve(design.T @ design + 1e-3 * np.eye(design.shape[1]), design.T @ level)[-1])
+
+
+def _fit(level: np.ndarray, terms: list[np.ndarray]) -> np.ndarray:
+    """What the terms explain of `level`, by least squares."""
     design = np.stack(terms, 1)
-    ridge = 1e-3 * np.eye(design.shape[1])
-    fitted = design @ np.linalg.solve(design.T @ design + ridge, design.T @ level)
-    return np.clip(fitted - level, -12.0, 12.0)
+    return design @ np.linalg.solve(design.T @ design + 1e-3 * np.eye(design.shape[1]), design.T @ level)
