@@ -37,7 +37,7 @@ bench: $(DEV)  ## print the tables of benchmarks/
 lint: $(DEV)  ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy neuralsynth --exclude neuralsynth/training
+	$(BIN)/mypy neuralsynth
 
 instruments: $(DEV)  ## rebuild the shipped instruments: make instruments RECORDINGS=folder
 	$(BIN)/python export/build.py --recordings $(RECORDINGS)

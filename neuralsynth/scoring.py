@@ -222,7 +222,7 @@ def _score_one(instrument: Instrument, one: _Heard, lower: _Heard | None, upper:
 
     fitted = fit_latent(model, one.analysis.spectrum, note, velocity / 127.0, instrument.latent)
     nearest = min((n for n in (lower, upper) if n), key=lambda n: abs(n.note - note), default=None)
-    mixed = _mixed(lower, upper, note) if lower and upper else (nearest.analysis.spectrum if nearest else None)
+    mixed = interpolated_spectrum(lower, upper, note) if lower and upper else (nearest.analysis.spectrum if nearest else None)
     return RecordingScore(
         path=one.name,
         note=note,
@@ -245,8 +245,8 @@ def _resampled(source: _Heard, target: _Heard) -> np.ndarray:
     return resample(padded, round(len(padded) / speed))[: round(len(audio) / speed)].astype(np.float32)
 
 
-def _mixed(lower: _Heard, upper: _Heard, note: int) -> NoteSpectrum:
-    """Two spectra mixed in dB by distance in pitch."""
+def interpolated_spectrum(lower: _Heard, upper: _Heard, note: int) -> NoteSpectrum:
+    """The spectra of two recordings mixed in dB by distance in pitch, for a note between them."""
     a, b = lower.analysis.spectrum, upper.analysis.spectrum
     share = (note - lower.note) / (upper.note - lower.note)
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import msgspec
 import numpy as np
 import pytest
 import soundfile
 
+from neuralsynth import scoring
+from neuralsynth.analysis.folder import read_folder
 from neuralsynth.errors import RecordingError
+from neuralsynth.instrument import Instrument
 from neuralsynth.scoring import fit_latent, score
+from neuralsynth.spec import Provenance
+from neuralsynth.spectrum import NoteSpectrum, SpectrumGrid
 from neuralsynth.units import note_to_hz
 
 RATE = 44_100
@@ -49,6 +57,32 @@ def test_the_latent_of_a_decoded_note_is_found_again(decaying):
     spectrum = model.decode(truth[None], np.array([60.0]), np.array([0.7])).note(0, model.spec.grid())
     found = fit_latent(model, spectrum, 60.0, 0.7, decaying.latent)
     assert abs(found[0] - truth[0]) < 0.05
+
+
+def test_interpolation_at_the_ends_is_the_recording_and_between_is_the_mean_in_db():
+    grid = SpectrumGrid.warped(4, 0.1, 2, 3)
+
+    def flat(note, gain):
+        spectrum = NoteSpectrum(grid, np.full((4, 2), gain), np.array([1.0, 2.0]), np.zeros(4), np.full((4, 3), gain))
+        return SimpleNamespace(note=note, analysis=SimpleNamespace(spectrum=spectrum))
+
+    low, high = flat(60, 0.1), flat(64, 0.001)
+    assert np.allclose(scoring.interpolated_spectrum(low, high, 60).partials, 0.1)
+    assert np.allclose(scoring.interpolated_spectrum(low, high, 62).noise, 0.01)
+    assert np.allclose(scoring.interpolated_spectrum(low, high, 64).partials, 0.001)
+
+
+def test_only_recordings_the_model_never_saw_are_scored_and_the_others_are_neighbours(decaying, tmp_path):
+    record(decaying, tmp_path, [48, 52, 56, 60])
+    seen = [r.digest for r in read_folder(tmp_path).used if r.note != 52]
+    provenance = Provenance("0" * 64, seen, 0, 1, 0.1, {})
+    known = Instrument(decaying.preset, decaying.model, decaying.path)
+    spec = msgspec.structs.replace(decaying.model.spec, provenance=provenance)
+    known.model = SimpleNamespace(spec=spec, decode=decaying.model.decode, path=decaying.path)
+    result = score(known, tmp_path)
+    assert result.held_out
+    assert [r.note for r in result.recordings] == [52]
+    assert np.isfinite(result.recordings[0].interpolated_db)
 
 
 def test_a_folder_without_recordings_is_told(decaying, tmp_path):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 import warnings
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -22,7 +25,6 @@ warnings.filterwarnings("ignore")
 from neuralsynth.training import (  # noqa: E402
     analyses,
     augment,
-    baselines,
     checkpoints,
     dataset,
     losses,
@@ -115,6 +117,32 @@ def test_a_killed_training_resumes_to_bit_identical_weights(folder, trained, tmp
     result = train_folder(folder, tmp_path / "tone.onnx", TINY, resume=killed, show_progress=False)
     assert result.steps == TINY.steps
     assert_same_weights(trained[1], checkpoints.Run(killed).load()[0])
+
+
+def test_kill_9_at_any_moment_leaves_a_run_that_resumes_to_the_same_weights(folder, tmp_path):
+    config = replace(TINY, steps=400)
+    calm = train_folder(folder, tmp_path / "calm.onnx", config, show_progress=False)
+    code = f"""
+import sys
+sys.path[:0] = {sys.path!r}
+from neuralsynth.training import watch
+watch.MOST_STEPS_LOST = 20
+from tests.test_training import TINY, replace, train_folder
+train_folder({str(folder)!r}, {str(tmp_path / "tone.onnx")!r}, replace(TINY, steps=400), show_progress=False)
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[1])
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "tone.run" / "checkpoints").glob("step-*.pt")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "tone.onnx").exists()
+    train_folder(folder, tmp_path / "tone.onnx", config, resume=tmp_path / "tone.run", show_progress=False)
+    states = [checkpoints.Run(run_dir).load()[0] for run_dir in (calm.run_dir, tmp_path / "tone.run")]
+    assert states[0]["step"] == states[1]["step"] == 400
+    assert_same_weights(*states)
 
 
 def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(folder, trained, tmp_path, monkeypatch):
@@ -338,19 +366,6 @@ def test_batches_depend_on_seed_and_step_alone():
     other.draw(1)
     assert np.array_equal(one.draw(7).partials_db, other.draw(7).partials_db)
     assert not np.array_equal(one.draw(7).partials_db, one.draw(8).partials_db)
-
-
-def test_interpolation_at_the_ends_is_the_recording_and_between_is_the_mean_in_db():
-    grid = SpectrumGrid.warped(4, 0.1, 2, 3)
-
-    def flat(gain):
-        return NoteSpectrum(grid, np.full((4, 2), gain), np.array([1.0, 2.0]), np.zeros(4), np.full((4, 3), gain))
-
-    low, high = flat(0.1), flat(0.001)
-    assert np.allclose(baselines.interpolated_spectrum(low, high, 0.0).partials, 0.1)
-    assert np.allclose(baselines.interpolated_spectrum(low, high, 0.5).noise, 0.01)
-    assert baselines.neighbours(62, np.array([60, 64, 70])) == (0, 1, 0.5)
-    assert baselines.neighbours(80, np.array([60, 64, 70])) == (2, 2, 0.0)
 
 
 def test_stretched_strings_are_heard_in_tune_in_the_bass():

@@ -3,8 +3,8 @@
 ::
 
     analyses    recordings -> analysed notes (parallel, kept by content)         config      what a person may choose
-    dataset     analysed notes -> one table                                      baselines   what a model must beat
-    augment     mixing neighbours, turning timbre                                losses      dB apart, as an ear hears
+    dataset     analysed notes -> one table                                      losses      dB apart, as an ear hears
+    augment     mixing neighbours, turning timbre
     blocks <- vae      the network
     fit         one step after the other     watch   what a person sees          checkpoints that survive a kill
     points, tuning  named points, axes; in tune                                  export      torch -> one ONNX file
