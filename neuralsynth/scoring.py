@@ -222,7 +222,9 @@ def _score_one(instrument: Instrument, one: _Heard, lower: _Heard | None, upper:
 
     fitted = fit_latent(model, one.analysis.spectrum, note, velocity / 127.0, instrument.latent)
     nearest = min((n for n in (lower, upper) if n), key=lambda n: abs(n.note - note), default=None)
-    mixed = interpolated_spectrum(lower, upper, note) if lower and upper else (nearest.analysis.spectrum if nearest else None)
+    mixed = nearest.analysis.spectrum if nearest else None
+    if lower and upper:
+        mixed = interpolated_spectrum(lower, upper, note)
     return RecordingScore(
         path=one.name,
         note=note,
