@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import numpy as np
+
 from neuralsynth.errors import UsageError
 
 NOTE_OFF, NOTE_ON, POLY_PRESSURE, CONTROL_CHANGE = 0x80, 0x90, 0xA0, 0xB0
@@ -23,6 +25,15 @@ class Event(NamedTuple):
 
     sample: int
     message: bytes
+
+
+def sample_at(seconds, sample_rate: float):
+    """The sample nearest to a time, for a number or an array.
+
+    Ticks of MIDI files often fall right between two samples; those go to the later one, however the last bits of
+    `seconds` were rounded on their way here.
+    """
+    return np.floor(np.asarray(seconds) * sample_rate + (0.5 + 1e-4)).astype(np.int64)
 
 
 def to_events(messages: Iterable, sample_rate: float) -> list[Event]:
@@ -40,7 +51,7 @@ def to_events(messages: Iterable, sample_rate: float) -> list[Event]:
         message, seconds = _bytes_and_seconds(item, index)
         if not 0.0 <= seconds < 1e7:
             raise UsageError(f"MIDI message {index} is at {seconds} s; give absolute times from 0 s on, not deltas")
-        events.append(Event(round(seconds * sample_rate), message))
+        events.append(Event(int(sample_at(seconds, sample_rate)), message))
     events.sort(key=lambda event: event.sample)
     return events
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mido
 import numpy as np
 import pytest
 import soundfile
@@ -129,3 +130,16 @@ def test_a_render_that_fails_leaves_nothing_behind(song, sustaining, tmp_path, m
     with pytest.raises(MemoryError):
         render_file(song, tmp_path / "out.wav", sustaining)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["song.mid"]
+
+
+def test_mido_messages_of_a_file_give_the_same_samples_as_its_render(tmp_path, sustaining):
+    path, ticks = tmp_path / "odd.mid", [7 * i + i * i % 5 for i in range(60)]
+    events = [e for i, t in enumerate(ticks) for e in note(t, 5, 40 + i % 40)]
+    write_midi_file(path, [[(0, tempo_message(117.3)), *events]], ticks_per_quarter=384)
+    now, messages = 0.0, []
+    for message in mido.MidiFile(path):
+        now += message.time
+        if not message.is_meta:
+            messages.append(message.copy(time=now))
+    rendered = render(path, sustaining)
+    assert np.array_equal(sustaining(messages, rendered.shape[1] / RATE), rendered)

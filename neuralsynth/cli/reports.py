@@ -78,7 +78,7 @@ def info(what: str, json_: bool) -> None:
         return
     click.echo(f"{preset.name}: {preset.says}" if preset.says else preset.name)
     for label, value in _facts(instrument):
-        click.echo(f"  {label:<12}{value}")
+        click.echo(f"  {label:<13}{value}")
 
 
 def _facts(instrument) -> list[tuple[str, str]]:
@@ -99,7 +99,7 @@ def _facts(instrument) -> list[tuple[str, str]]:
         ("points", ", ".join(spec.points)),
     ]
     facts += [
-        (f"axis {name}"[:12], f"{axis.low_value:.4g} to {axis.high_value:.4g} {axis.unit}  {axis.says}")
+        (name, f"axis, {axis.low_value:.4g} to {axis.high_value:.4g} {axis.unit}  {axis.says}")
         for name, axis in spec.axes.items()
     ]
     facts.append(("effects", ", ".join(e.type for e in preset.effects) or "none"))

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from neuralsynth.errors import MidiFileError, UsageError
-from neuralsynth.events import Event
+from neuralsynth.events import Event, sample_at
 from neuralsynth.hosts.midi_tracks import (
     DEFAULT_TEMPO,
     LENGTH_OF_STATUS,
@@ -53,7 +53,7 @@ class Song:
         """The channel messages as `Event`s with absolute sample positions, made as they are asked for."""
         for start in range(0, len(self.packed), EVENTS_AT_ONCE):
             rows = slice(start, start + EVENTS_AT_ONCE)
-            samples = np.rint(self.seconds[rows] * sample_rate).astype(np.int64).tolist()
+            samples = sample_at(self.seconds[rows], sample_rate).tolist()
             for sample, packed in zip(samples, self.packed[rows].tolist(), strict=True):
                 yield Event(sample, packed.to_bytes(3, "little")[: 1 + LENGTH_OF_STATUS[packed & 0xFF]])
 
