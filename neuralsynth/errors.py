@@ -13,7 +13,8 @@
     ├── EnvironmentProblem          3   this machine lacks something or refuses something
     │   ├── MissingExtra                a Python package of an extra is not installed
     │   └── OutputError                 a file cannot be written (disk full, no permission)
-    └── PartlyFailed                1   a batch went through, some of its items did not
+    ├── PartlyFailed                1   a batch went through, some of its items did not
+    └── Interrupted               130   stopped by the person; the text says how to go on
 
 A message is one sentence that starts in lower case: the file first, then what is wrong, what is
 allowed, and what to do next. `one_line` makes any text safe to print on one terminal line.
@@ -74,6 +75,12 @@ class PartlyFailed(NeuralSynthError):
     """Some items of a batch failed; the others are done."""
 
     exit_code = 1
+
+
+class Interrupted(NeuralSynthError):
+    """Stopped by Ctrl-C, with a way to go on."""
+
+    exit_code = 130
 
 
 def one_line(text: object, limit: int = MAX_MESSAGE_LENGTH) -> str:

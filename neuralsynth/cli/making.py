@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from neuralsynth.cli.parts import Number, as_json, progress_bar, require_new, table, warn
-from neuralsynth.errors import UsageError
+from neuralsynth.errors import Interrupted, UsageError
 from neuralsynth.units import note_name
 
 #: How many recordings are scored at the end of a training; `neuralsynth score` takes all.
@@ -93,7 +93,11 @@ def _train(folder, output, family, minutes, seed, resume, run_dir, hold_out, nam
     from neuralsynth.scoring import score
     from neuralsynth.training.run import train_folder
 
-    result = train_folder(found, output, config, resume, run_dir)
+    try:
+        result = train_folder(found, output, config, resume, run_dir)
+    except KeyboardInterrupt:
+        again = f"go on with: neuralsynth train {folder} -o {output} --resume {run_dir}"
+        raise Interrupted(again if (run_dir / "run.json").exists() else "nothing was trained yet") from None
     warn(result.warnings)
     with progress_bar("scoring", "steps") as progress:
         scored = score(Instrument.load(output), folder, progress=progress, most=SCORED)
