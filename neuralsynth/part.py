@@ -10,7 +10,7 @@ import numpy as np
 from neuralsynth import events as midi
 from neuralsynth.effects import EffectChain
 from neuralsynth.patch import Patch
-from neuralsynth.sound import kernel
+from neuralsynth.sound import layout
 from neuralsynth.sound.voices import N_CHANNELS, VoicePool, VoiceSettings
 from neuralsynth.units import db_to_gain
 
@@ -217,9 +217,9 @@ class Part:
         left, right = channel.gains()
         depth = self.patch.preset.modulation.vibrato_depth_cents * channel.modulation / 127.0
         row = self.pool.channels[number]
-        row[kernel.CHANNEL_LEFT], row[kernel.CHANNEL_RIGHT] = left * self._gain, right * self._gain
-        row[kernel.CHANNEL_CENTS] = 100.0 * channel.bend * channel.bend_range_semitones
-        row[kernel.CHANNEL_VIBRATO_CENTS] = depth
+        row[layout.CHANNEL_LEFT], row[layout.CHANNEL_RIGHT] = left * self._gain, right * self._gain
+        row[layout.CHANNEL_CENTS] = 100.0 * channel.bend * channel.bend_range_semitones
+        row[layout.CHANNEL_VIBRATO_CENTS] = depth
         self.pool.touch(number)
 
     def _reset_channels(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from neuralsynth.sound import kernel
+from neuralsynth.sound import envelope, layout
 from neuralsynth.sound.voices import VoicePool, VoiceSettings, VoiceSound
 from neuralsynth.spectrum import NoteSpectrum, SpectrumGrid, stretched_ratios
 from neuralsynth.units import gain_to_db, note_to_hz, ratio_to_cents
@@ -137,7 +137,7 @@ def test_block_size_does_not_change_a_sample(block):
                 elif event == "kill":
                     pool.kill(voices[1])
                 elif event == "bend":
-                    pool.channels[0, kernel.CHANNEL_CENTS] = 150.0
+                    pool.channels[0, layout.CHANNEL_CENTS] = 150.0
                     pool.touch(0)
         return np.concatenate(out, axis=1)
 
@@ -177,10 +177,10 @@ def test_stealing_takes_released_voices_first_then_quiet_old_ones_and_spares_the
     play(pool, 480, start=4800)
     pool.start(5280, 70, 0, 1.0, steady_sound(1, 0.1))
     play(pool, 64, start=5280)
-    assert pool.voices.states[released, kernel.STAGE] in (kernel.KILL, kernel.OFF)
+    assert pool.voices.states[released, layout.STAGE] in (envelope.KILL, envelope.OFF)
     pool.start(5344, 72, 0, 1.0, steady_sound(1, 0.1))
     play(pool, 64, start=5344)
-    assert pool.voices.states[quiet, kernel.STAGE] in (kernel.KILL, kernel.OFF)
+    assert pool.voices.states[quiet, layout.STAGE] in (envelope.KILL, envelope.OFF)
     assert pool.held()[[bass, loud]].all()
 
 

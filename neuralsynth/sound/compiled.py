@@ -1,7 +1,7 @@
 """`compiled` and `inlined`: numba's `njit` for kernels that run without the interpreter lock and are kept on disk.
 
 Without `fastmath`, so that the same samples come out on every run. A kernel's machine code is cached by its own
-file's date: after a change to `simd.py` or `envelope.py` run `make clean`.
+file's date: after a change to what is compiled into it (`inlined`, `simd`), delete `__pycache__`.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from neuralsynth.sound import LANES, kernel, padded
+from neuralsynth.sound import LANES, kernel, layout, padded
 from neuralsynth.sound.envelope import ATTACK, DECAY, KILL, OFF, RELEASE, SUSTAIN, envelope_parameters
 from neuralsynth.sound.noise import band_noise_table
 from neuralsynth.spectrum import SpectrumGrid
@@ -57,14 +57,14 @@ class VoicePool:
         self.voices = _empty_voices(n_voices, grid)
         table, offsets = band_noise_table(grid.band_edges_hz, sample_rate)
         zeros = np.zeros(2 * self._n_bands, np.float32)
-        self._noise = kernel.NoiseArrays(table, offsets, zeros, zeros.copy(), np.zeros(2, np.int64))
-        self._scratch = kernel.Scratch(
-            np.zeros(kernel.CONTROL_STEP * LANES, np.float32),
+        self._noise = layout.NoiseArrays(table, offsets, zeros, zeros.copy(), np.zeros(2, np.int64))
+        self._scratch = layout.Scratch(
+            np.zeros(layout.CONTROL_STEP * LANES, np.float32),
             np.arange(LANES, dtype=np.float32),
             np.zeros(2 * (max_samples + LANES), np.float32),
         )
-        self.channels = np.zeros((N_CHANNELS, kernel.N_CHANNEL_NUMBERS))
-        self.channels[:, : kernel.CHANNEL_RIGHT + 1] = 1.0
+        self.channels = np.zeros((N_CHANNELS, layout.N_CHANNEL_NUMBERS))
+        self.channels[:, : layout.CHANNEL_RIGHT + 1] = 1.0
         start, end = settings.sustain or (0.0, 0.0)
         self._settings = np.array([self.sample_rate, start, end, settings.vibrato_hz])
         self._envelope = envelope_parameters(
@@ -78,7 +78,7 @@ class VoicePool:
     def reset(self) -> None:
         """Silence, and the state of a new pool: what follows does not depend on what was played."""
         self.voices.states[:] = 0
-        self.voices.states[:, kernel.PLAN_START] = -1
+        self.voices.states[:, layout.PLAN_START] = -1
         self.voices.amplitude[:] = 0.0
         for array in (self._noise.gain, self._noise.slope, self._noise.clock):
             array[:] = 0
@@ -88,13 +88,13 @@ class VoicePool:
     @property
     def n_sounding(self) -> int:
         """Voices that sound, fading ones included."""
-        return int(np.count_nonzero(self.voices.states[:, kernel.PLAN_START] >= 0))
+        return int(np.count_nonzero(self.voices.states[:, layout.PLAN_START] >= 0))
 
     def held(self) -> np.ndarray:
         """Which voices sound and are neither released nor fading, bool `[V]`."""
         states = self.voices.states
-        gated = np.isin(states[:, kernel.STAGE], (ATTACK, DECAY, SUSTAIN))
-        return gated & (states[:, kernel.PLAN_START] >= 0)
+        gated = np.isin(states[:, layout.STAGE], (ATTACK, DECAY, SUSTAIN))
+        return gated & (states[:, layout.PLAN_START] >= 0)
 
     def start(self, now: int, note: float, channel: int, gain: float, sound: VoiceSound) -> int:
         """Start a note at absolute sample `now`; returns the voice's index.
@@ -110,40 +110,40 @@ class VoicePool:
         numbers, states = self.voices.numbers[voice], self.voices.states[voice]
         numbers[:] = 0.0
         states[:] = 0
-        numbers[kernel.NOTE] = note
-        numbers[kernel.VELOCITY_GAIN] = gain
-        numbers[kernel.TAIL_RATE] = max(sound.tail_rate, _LEAST_TAIL_RATE)
+        numbers[layout.NOTE] = note
+        numbers[layout.VELOCITY_GAIN] = gain
+        numbers[layout.TAIL_RATE] = max(sound.tail_rate, _LEAST_TAIL_RATE)
         seed = (self._n_started * 2654435761 + int(note) * 40503) % 2147483648
         if self.settings.sustain is not None:
             first, last = self.settings.sustain
-            numbers[kernel.TURN_SECONDS] = last - 0.5 * (last - first) * (seed % 1000) / 1000.0
+            numbers[layout.TURN_SECONDS] = last - 0.5 * (last - first) * (seed % 1000) / 1000.0
         sounds_at_once = gain if self.settings.attack_seconds == 0.0 else 0.0
-        numbers[kernel.GAIN_LEFT] = sounds_at_once * self.channels[channel, kernel.CHANNEL_LEFT]
-        numbers[kernel.GAIN_RIGHT] = sounds_at_once * self.channels[channel, kernel.CHANNEL_RIGHT]
-        states[kernel.STAGE], states[kernel.CHANNEL] = ATTACK, channel
-        states[kernel.PLAN_START] = states[kernel.PLAN_END] = now
-        states[kernel.SEED], states[kernel.DIRECTION] = seed, 1
+        numbers[layout.GAIN_LEFT] = sounds_at_once * self.channels[channel, layout.CHANNEL_LEFT]
+        numbers[layout.GAIN_RIGHT] = sounds_at_once * self.channels[channel, layout.CHANNEL_RIGHT]
+        states[layout.STAGE], states[layout.CHANNEL] = ATTACK, channel
+        states[layout.PLAN_START] = states[layout.PLAN_END] = now
+        states[layout.SEED], states[layout.DIRECTION] = seed, 1
         return voice
 
     def release(self, voice: int) -> None:
         """Let a voice go into its release."""
-        if self.voices.states[voice, kernel.STAGE] not in (OFF, KILL, RELEASE):
+        if self.voices.states[voice, layout.STAGE] not in (OFF, KILL, RELEASE):
             self._set_stage(voice, RELEASE)
 
     def kill(self, voice: int) -> None:
         """Fade a voice out in a few milliseconds."""
-        if self.voices.states[voice, kernel.STAGE] not in (OFF, KILL):
+        if self.voices.states[voice, layout.STAGE] not in (OFF, KILL):
             self._set_stage(voice, KILL)
 
     def kill_all(self) -> None:
         """`kill` every voice."""
-        for voice in np.flatnonzero(self.voices.states[:, kernel.PLAN_START] >= 0):
+        for voice in np.flatnonzero(self.voices.states[:, layout.PLAN_START] >= 0):
             self.kill(int(voice))
 
     def touch(self, channel: int) -> None:
         """Make the voices of a channel notice at once that its numbers changed."""
-        mine = self.voices.states[:, kernel.CHANNEL] == channel
-        self.voices.states[mine, kernel.TOUCHED] = 1
+        mine = self.voices.states[:, layout.CHANNEL] == channel
+        self.voices.states[mine, layout.TOUCHED] = 1
 
     def render(self, now: int, n_samples: int) -> np.ndarray:
         """Play `n_samples` from absolute sample `now`: float32 `[2, n]`, a view valid until the next call.
@@ -164,8 +164,8 @@ class VoicePool:
         return self._scratch.out.reshape(2, -1)[:, :n_samples]
 
     def _set_stage(self, voice: int, stage: int) -> None:
-        self.voices.states[voice, kernel.STAGE] = stage
-        self.voices.states[voice, kernel.TOUCHED] = 1
+        self.voices.states[voice, layout.STAGE] = stage
+        self.voices.states[voice, layout.TOUCHED] = 1
 
     def _fill(self, voice: int, sound: VoiceSound) -> None:
         v, (p, b) = self.voices, (self.grid.n_partials, self.grid.n_bands)
@@ -188,8 +188,8 @@ class VoicePool:
         the held ones, never the lowest note. Fading voices do not count.
         """
         states = self.voices.states
-        sounding = states[:, kernel.PLAN_START] >= 0
-        counted = sounding & (states[:, kernel.STAGE] != KILL) & (states[:, kernel.STAGE] != OFF)
+        sounding = states[:, layout.PLAN_START] >= 0
+        counted = sounding & (states[:, layout.STAGE] != KILL) & (states[:, layout.STAGE] != OFF)
         if np.count_nonzero(counted) >= self.settings.polyphony:
             self.kill(self._stealable(np.flatnonzero(counted)))
             self.stolen_voices += 1
@@ -197,14 +197,14 @@ class VoicePool:
         if len(free):
             return int(free[0])
         fading = np.flatnonzero(~counted)  # all slots taken: end the fade that is furthest on
-        return int(fading[np.argmin(self.voices.numbers[fading, kernel.LEVEL])])
+        return int(fading[np.argmin(self.voices.numbers[fading, layout.LEVEL])])
 
     def _stealable(self, candidates: np.ndarray) -> int:
         loudness = self._loudness(candidates)
-        released = self.voices.states[candidates, kernel.STAGE] == RELEASE
+        released = self.voices.states[candidates, layout.STAGE] == RELEASE
         if released.any():
             return int(candidates[released][np.argmin(loudness[released])])
-        lowest = np.argmin(self.voices.numbers[candidates, kernel.NOTE])
+        lowest = np.argmin(self.voices.numbers[candidates, layout.NOTE])
         keep = np.ones(len(candidates), bool)
         if len(candidates) > 1:
             keep[lowest] = False
@@ -214,21 +214,21 @@ class VoicePool:
 
     def _loudness(self, candidates: np.ndarray) -> np.ndarray:
         amplitude = self.voices.amplitude.reshape(-1, self._n_partials)[candidates]
-        gain = self.voices.numbers[candidates, kernel.VELOCITY_GAIN] * self.voices.numbers[candidates, kernel.LEVEL]
+        gain = self.voices.numbers[candidates, layout.VELOCITY_GAIN] * self.voices.numbers[candidates, layout.LEVEL]
         return np.sqrt(np.sum(amplitude**2, axis=1)) * gain
 
 
-def _empty_voices(n_voices: int, grid: SpectrumGrid) -> kernel.VoiceArrays:
+def _empty_voices(n_voices: int, grid: SpectrumGrid) -> layout.VoiceArrays:
     n_partials, n_bands, n_frames = padded(grid.n_partials), padded(grid.n_bands), grid.n_frames
 
     def floats(count: int) -> np.ndarray:
         return np.zeros(count, np.float32)
 
-    states = np.zeros((n_voices, kernel.N_STATES), np.int64)
-    states[:, kernel.PLAN_START] = -1
+    states = np.zeros((n_voices, layout.N_STATES), np.int64)
+    states[:, layout.PLAN_START] = -1
     per_partial = [floats(n_voices * n_partials) for _ in range(8)]
-    return kernel.VoiceArrays(  # type: ignore[call-arg]
-        np.zeros((n_voices, kernel.N_NUMBERS)),
+    return layout.VoiceArrays(  # type: ignore[call-arg]
+        np.zeros((n_voices, layout.N_NUMBERS)),
         states,
         *per_partial,
         floats(n_voices * n_frames * n_partials),
