@@ -44,8 +44,8 @@ _ZERO = np.float32(0.0)
 
 
 @inlined
-def _four_tiles(voices, at, lanes, n):
-    """Play 64 partials for `n` samples, adding a vector of partial sums per sample to `lanes`."""
+def _four_tiles(voices, at, lanes, n, is_first):
+    """Play 64 partials for `n` samples: a vector of partial sums per sample, into `lanes` or added to what is there."""
     at1, at2, at3 = at + LANES, at + 2 * LANES, at + 3 * LANES
     x0, x1, x2, x3 = load(voices.sine, at), load(voices.sine, at1), load(voices.sine, at2), load(voices.sine, at3)
     d0, d1 = load(voices.difference, at), load(voices.difference, at1)
@@ -56,7 +56,7 @@ def _four_tiles(voices, at, lanes, n):
     a2, a3 = load(voices.amplitude, at2), load(voices.amplitude, at3)
     s0, s1, s2, s3 = load(voices.slope, at), load(voices.slope, at1), load(voices.slope, at2), load(voices.slope, at3)
     for i in range(n):
-        total = load(lanes, i * LANES)
+        total = splat(_ZERO) if is_first else load(lanes, i * LANES)
         a0, a1, a2, a3 = add(a0, s0), add(a1, s1), add(a2, s2), add(a3, s3)
         total = fma(a3, x3, fma(a2, x2, fma(a1, x1, fma(a0, x0, total))))
         d0, d1, d2, d3 = fma(k0, x0, d0), fma(k1, x1, d1), fma(k2, x2, d2), fma(k3, x3, d3)
@@ -77,13 +77,14 @@ def _four_tiles(voices, at, lanes, n):
 
 
 @inlined
-def _one_tile(voices, at, lanes, n):
-    """`_four_tiles` for the last 16, 32 or 48 partials."""
+def _one_tile(voices, at, lanes, n, is_first):
+    """`_four_tiles` for 16 partials."""
     x, d, k = load(voices.sine, at), load(voices.difference, at), load(voices.factor, at)
     a, s = load(voices.amplitude, at), load(voices.slope, at)
     for i in range(n):
         a = add(a, s)
-        store(lanes, i * LANES, fma(a, x, load(lanes, i * LANES)))
+        total = splat(_ZERO) if is_first else load(lanes, i * LANES)
+        store(lanes, i * LANES, fma(a, x, total))
         d = fma(k, x, d)
         x = add(x, d)
     store(voices.sine, at, x)
@@ -107,8 +108,9 @@ def _row_sums(lanes, at):
 
 
 @inlined
-def _clear_lanes(lanes, n):
-    for i in range(-(-n // LANES) * LANES):
+def _clear_lanes(lanes, first, n):
+    """Zeros from row `first` up to the next multiple of 16 rows after `n`."""
+    for i in range(first, -(-n // LANES) * LANES):
         store(lanes, i * LANES, splat(_ZERO))
 
 
@@ -120,14 +122,16 @@ def _play_voice(voice, now, n, voices, scratch, at, right):
     n_tiles = states[voice, N_TILES]
     if n_tiles == 0:
         return
-    _clear_lanes(scratch.lanes, n)
-    tile, row = 0, voice * n_partials
-    while tile + 4 <= n_tiles:
-        _four_tiles(voices, row + tile * LANES, scratch.lanes, n)
-        tile += 4
+    _clear_lanes(scratch.lanes, n, n)
+    tile, row, n_room = 0, voice * n_partials, n_partials // LANES
     while tile < n_tiles:
-        _one_tile(voices, row + tile * LANES, scratch.lanes, n)
-        tile += 1
+        # Each partial waits for its own last sample, so two to four tiles take hardly longer than one.
+        if n_tiles - tile >= 2 and tile + 4 <= n_room:
+            _four_tiles(voices, row + tile * LANES, scratch.lanes, n, tile == 0)
+            tile += 4
+        else:
+            _one_tile(voices, row + tile * LANES, scratch.lanes, n, tile == 0)
+            tile += 1
     left_gain, left_slope = splat(np.float32(numbers[voice, GAIN_LEFT])), splat(np.float32(numbers[voice, SLOPE_LEFT]))
     right_gain = splat(np.float32(numbers[voice, GAIN_RIGHT]))
     right_slope = splat(np.float32(numbers[voice, SLOPE_RIGHT]))
@@ -180,7 +184,7 @@ def _play_noise(n, noise, scratch, at, right):
         noise.clock[0] += n
         return
     for side in range(2):
-        _clear_lanes(scratch.lanes, n)
+        _clear_lanes(scratch.lanes, 0, n)
         for tile in range(n_bands // LANES):
             length = (noise.offsets[tile + 1] - noise.offsets[tile]) // LANES
             step = noise.clock[0] % length
