@@ -223,8 +223,8 @@ class _Meter:
 
     def add(self, block: np.ndarray) -> None:
         self.n_samples += block.shape[1]
-        self.peak = max(self.peak, float(np.max(np.abs(block), initial=0.0)))
-        self._power += float(np.sum(block.astype(np.float64) ** 2)) / block.shape[0]
+        self.peak = max(self.peak, float(block.max(initial=0.0)), -float(block.min(initial=0.0)))
+        self._power += sum(float(np.vdot(side, side)) for side in block) / len(block)
 
     @property
     def rms(self) -> float:

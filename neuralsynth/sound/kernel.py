@@ -183,22 +183,28 @@ def _play_noise(n, noise, scratch, at, right):
             store(noise.slope, tile, splat(_ZERO))
         noise.clock[0] += n
         return
+    half = CONTROL_STEP * LANES  # the lanes of the right side lie behind those of the left
+    for tile in range(n_bands // LANES):
+        length = (noise.offsets[tile + 1] - noise.offsets[tile]) // LANES
+        step = noise.clock[0] % length
+        left, left_slope = load(noise.gain, tile * LANES), load(noise.slope, tile * LANES)
+        gain, slope = load(noise.gain, n_bands + tile * LANES), load(noise.slope, n_bands + tile * LANES)
+        for i in range(n):
+            left, gain = add(left, left_slope), add(gain, slope)
+            band = load(noise.table, noise.offsets[tile] + step * LANES)
+            before = splat(_ZERO) if tile == 0 else load(scratch.lanes, i * LANES)
+            store(scratch.lanes, i * LANES, fma(left, band, before))
+            before = splat(_ZERO) if tile == 0 else load(scratch.lanes, half + i * LANES)
+            store(scratch.lanes, half + i * LANES, fma(gain, band, before))
+            step = step + 1 if step + 1 < length else 0
+        store(noise.gain, tile * LANES, left)
+        store(noise.gain, n_bands + tile * LANES, gain)
     for side in range(2):
-        _clear_lanes(scratch.lanes, 0, n)
-        for tile in range(n_bands // LANES):
-            length = (noise.offsets[tile + 1] - noise.offsets[tile]) // LANES
-            step = noise.clock[0] % length
-            gain = load(noise.gain, side * n_bands + tile * LANES)
-            slope = load(noise.slope, side * n_bands + tile * LANES)
-            for i in range(n):
-                gain = add(gain, slope)
-                band = load(noise.table, noise.offsets[tile] + step * LANES)
-                store(scratch.lanes, i * LANES, fma(gain, band, load(scratch.lanes, i * LANES)))
-                step = step + 1 if step + 1 < length else 0
-            store(noise.gain, side * n_bands + tile * LANES, gain)
+        _clear_lanes(scratch.lanes, side * CONTROL_STEP + n, side * CONTROL_STEP + n)
         for i in range(0, n, LANES):
             position = side * right + at + i
-            store(scratch.out, position, add(load(scratch.out, position), _row_sums(scratch.lanes, i * LANES)))
+            sums = _row_sums(scratch.lanes, side * half + i * LANES)
+            store(scratch.out, position, add(load(scratch.out, position), sums))
     noise.clock[0] += n
 
 

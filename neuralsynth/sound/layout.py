@@ -59,6 +59,6 @@ class NoiseArrays(NamedTuple):
 class Scratch(NamedTuple):
     """Room for one control step."""
 
-    lanes: np.ndarray  # float32 [CONTROL_STEP·16]: a vector of partial sums per sample
+    lanes: np.ndarray  # float32 [2·CONTROL_STEP·16]: a vector of partial sums per sample and side
     lane: np.ndarray  # float32 [16]: 0, 1, … 15
     out: np.ndarray  # float32 [2·(n_max + 16)]

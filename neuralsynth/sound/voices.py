@@ -59,7 +59,7 @@ class VoicePool:
         zeros = np.zeros(2 * self._n_bands, np.float32)
         self._noise = layout.NoiseArrays(table, offsets, zeros, zeros.copy(), np.zeros(2, np.int64))
         self._scratch = layout.Scratch(
-            np.zeros(layout.CONTROL_STEP * LANES, np.float32),
+            np.zeros(2 * layout.CONTROL_STEP * LANES, np.float32),
             np.arange(LANES, dtype=np.float32),
             np.zeros(2 * (max_samples + LANES), np.float32),
         )
