@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # the engine takes a second to import: a bad song or name is 
     from neuralsynth.engine import Engine
     from neuralsynth.instrument import Instrument
 
-BLOCK_SIZE = 4096
+BLOCK_SIZE = 16384
 #: The tail ends when nothing sounds and the output stayed below this level for `QUIET_SECONDS`.
 QUIET_DB, QUIET_SECONDS, LONGEST_TAIL_SECONDS = -90.0, 0.25, 60.0
 
