@@ -4,7 +4,8 @@ For each recording, the distance (`analysis.distance`) between it and
 
 - *floor*: its own analysis, played back. What the description can do at best.
 - *reconstruct*: the model at the latent that fits this recording best.
-- *play*: the model at its default point, given only note and velocity. What a player hears.
+- *play*: the model at its default point (or that of the recording's sub-folder), given only note and velocity. What
+  a player hears.
 - *sampler*: the nearest other recording of the same layer, resampled to pitch.
 - *interpolated*: the spectra of the nearest lower and upper recording mixed in dB. A model that does not beat
   this has learned nothing.
@@ -28,7 +29,7 @@ from neuralsynth.errors import RecordingError
 from neuralsynth.instrument import Instrument
 from neuralsynth.model import Decoded, InstrumentModel
 from neuralsynth.sound.voices import VoicePool, VoiceSettings, VoiceSound
-from neuralsynth.spec import Quality
+from neuralsynth.spec import Quality, point_name
 from neuralsynth.spectrum import NoteSpectrum, SpectrumGrid
 from neuralsynth.units import hz_to_note
 
@@ -84,6 +85,7 @@ class _Heard:
     """A recording with what analysis made of it."""
 
     name: str
+    group: str
     note: int
     velocity: int
     audio: np.ndarray
@@ -179,14 +181,15 @@ class _Ears:
             audio, rate = recording.load()
             analysis = analyse_note(audio, rate, recording.note, self._grid)
             self._heard[recording.path] = _Heard(
-                recording.name, recording.note, recording.velocity, audio, rate, analysis
+                recording.name, recording.group, recording.note, recording.velocity, audio, rate, analysis
             )
         return self._heard[recording.path]
 
     def neighbours(self, recording: Recording) -> tuple[_Heard | None, _Heard | None]:
-        """The nearest recordings below and above in pitch, of the nearest layer."""
+        """The nearest recordings below and above in pitch, of the nearest layer of the same instrument."""
         note, velocity = recording.note or 0, recording.velocity or 0
-        others = [(r.note or 0, r.velocity or 0, r) for r in self._others if r.note != note]
+        same = [r for r in self._others if r.group == recording.group] or self._others
+        others = [(r.note or 0, r.velocity or 0, r) for r in same if r.note != note]
         gap = min((abs(v - velocity) for _, v, _ in others), default=0)
         layer = sorted(
             ((abs(n - note), n, r) for n, v, r in others if abs(v - velocity) == gap), key=lambda row: row[0]
@@ -208,6 +211,8 @@ def _score_one(instrument: Instrument, one: _Heard, lower: _Heard | None, upper:
     model, spec = instrument.model, instrument.model.spec
     sustain = (spec.sustain.start_seconds, spec.sustain.end_seconds) if spec.sustain else None
     note, velocity = one.note, one.velocity
+    point = spec.points.get(point_name(one.group))  # of a folder of several instruments, each has its own
+    latent_played = instrument.latent if point is None else np.array(point, np.float32)
     reference = one.audio[round(one.analysis.onset_seconds * one.sample_rate) :]
     tuning = float(hz_to_note(one.analysis.pitch_hz))
 
@@ -220,7 +225,7 @@ def _score_one(instrument: Instrument, one: _Heard, lower: _Heard | None, upper:
         assert isinstance(batch, Decoded)  # an instrument that plays is spectral
         return batch.note(0, spec.grid())
 
-    fitted = fit_latent(model, one.analysis.spectrum, note, velocity / 127.0, instrument.latent)
+    fitted = fit_latent(model, one.analysis.spectrum, note, velocity / 127.0, latent_played)
     nearest = min((n for n in (lower, upper) if n), key=lambda n: abs(n.note - note), default=None)
     mixed = nearest.analysis.spectrum if nearest else None
     if lower and upper:
@@ -231,7 +236,7 @@ def _score_one(instrument: Instrument, one: _Heard, lower: _Heard | None, upper:
         velocity=velocity,
         floor_db=judged(one.analysis.spectrum),
         reconstruct_db=judged(decoded(fitted)),
-        play_db=judged(decoded(instrument.latent)),
+        play_db=judged(decoded(latent_played)),
         sampler_db=distance(reference, _resampled(nearest, one), one.sample_rate) if nearest else float("nan"),
         interpolated_db=judged(mixed) if mixed else float("nan"),
     )

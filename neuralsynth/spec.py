@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any, Literal
 
 import msgspec
@@ -119,6 +120,11 @@ class InstrumentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
             raise ModelError(f"{where}: its spec is wrong: {error}") from error
         _check(spec, where)
         return spec
+
+
+def point_name(group: str, otherwise: str = "instrument") -> str:
+    """The name of the latent point of a group of recordings: `Alto Sax (2018)` -> `alto-sax-2018`."""
+    return re.sub(r"[^a-z0-9]+", "-", group.lower()).strip("-") or otherwise
 
 
 def _upgraded(document: Any, where: str) -> Any:

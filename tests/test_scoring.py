@@ -13,6 +13,7 @@ from neuralsynth import scoring
 from neuralsynth.analysis.folder import read_folder
 from neuralsynth.errors import RecordingError
 from neuralsynth.instrument import Instrument
+from neuralsynth.patch import NoteBank
 from neuralsynth.scoring import fit_latent, score
 from neuralsynth.spec import Provenance
 from neuralsynth.spectrum import NoteSpectrum, SpectrumGrid
@@ -88,3 +89,17 @@ def test_only_recordings_the_model_never_saw_are_scored_and_the_others_are_neigh
 def test_a_folder_without_recordings_is_told(decaying, tmp_path):
     with pytest.raises(RecordingError):
         score(decaying, tmp_path)
+
+
+def test_each_instrument_of_a_folder_is_played_at_its_own_point_and_sampled_from_its_own_notes(decaying, tmp_path):
+    spec = decaying.model.spec
+    bright = Instrument(decaying.preset, decaying.model, decaying.path)
+    bright.latent = np.array(spec.points["bright"], np.float32)
+    bright.bank = NoteBank(bright.model, bright.latent)
+    for name, instrument in (("tiny", decaying), ("bright", bright)):
+        (tmp_path / name).mkdir()
+        record(instrument, tmp_path / name, [48, 55, 60])
+    result = score(decaying, tmp_path)
+    assert len(result.recordings) == 6
+    assert all(row.play_db < 2.5 for row in result.recordings)
+    assert all(row.interpolated_db < row.sampler_db + 1.0 for row in result.recordings)

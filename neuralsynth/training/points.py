@@ -6,12 +6,10 @@ the latent space (`vae.Vae.axes`). What it really does at the ends of a directio
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import torch
 
-from neuralsynth.spec import LatentAxis, Sustain
+from neuralsynth.spec import LatentAxis, Sustain, point_name
 from neuralsynth.spectrum import SpectrumGrid
 from neuralsynth.training.augment import TURNS
 from neuralsynth.training.dataset import NoteTable
@@ -28,16 +26,11 @@ SAYS = {
 MIN_LOOP_SECONDS = 0.7
 
 
-def slug(text: str, otherwise: str = "instrument") -> str:
-    """`Alto Sax (2018)` -> `alto-sax-2018`."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or otherwise
-
-
 def named_points(vae: Vae, table: NoteTable, name: str) -> dict[str, list[float]]:
     """The learned point of each group of recordings."""
     points: dict[str, list[float]] = {}
     for index, group in enumerate(table.groups):
-        label = slug(group, slug(name))
+        label = point_name(group, point_name(name))
         while label in points:
             label += "-2"
         points[label] = [round(float(x), 6) for x in vae.points[index].detach()]

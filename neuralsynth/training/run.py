@@ -31,7 +31,7 @@ except ImportError as error:
     raise MissingExtra(f"training needs {error.name}: pip install 'neuralsynth[train]'") from error
 
 from neuralsynth.analysis.folder import Folder, read_folder
-from neuralsynth.spec import InstrumentSpec, Provenance
+from neuralsynth.spec import InstrumentSpec, Provenance, point_name
 from neuralsynth.training.augment import Batches
 from neuralsynth.training.checkpoints import Run
 from neuralsynth.training.config import TrainConfig, TrainResult
@@ -39,7 +39,7 @@ from neuralsynth.training.dataset import NoteTable
 from neuralsynth.training.export import export_instrument
 from neuralsynth.training.fit import BatchStream, Schedule, VaeTraining, play_score, to_tensors
 from neuralsynth.training.losses import MelEar
-from neuralsynth.training.points import named_axes, named_points, slug, sustain_region
+from neuralsynth.training.points import named_axes, named_points, sustain_region
 from neuralsynth.training.prepare import Data, Say, note_step, planned_config, prepare, statistics_of
 from neuralsynth.training.tuning import tune
 from neuralsynth.training.vae import Vae
@@ -223,7 +223,7 @@ class _Job:
 
     def _spec(self, vae: Vae, steps: int) -> InstrumentSpec:
         table, config = self.data.train, self.config
-        name = config.name or slug(self.output.stem)
+        name = config.name or point_name(self.output.stem)
         points = named_points(vae, table, name)
         default = next(iter(points))
         velocity = np.round(table.velocity * 127.0).astype(int)
