@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import mido
 import numpy as np
+import onnx
 import pytest
 
 from neuralsynth.effect_table import EffectSettings
@@ -16,6 +18,7 @@ from neuralsynth.instrument import Instrument
 from neuralsynth.preset import Envelope, Voices, load_preset, save_preset
 from neuralsynth.units import gain_to_db, note_to_hz, ratio_to_cents
 from tests.models import tiny_instrument
+from tests.test_model import set_constant
 from tests.test_voices import strongest_hz
 
 RATE = 48_000
@@ -169,6 +172,17 @@ def test_louder_velocity_is_louder_and_brighter(sustaining):
     levels, centroids = zip(*rows, strict=True)
     assert all(b > a + 0.3 for a, b in zip(levels, levels[1:], strict=False))
     assert centroids[4] > 1.1 * centroids[2]
+
+
+def test_layers_rise_with_velocity_even_where_the_model_has_them_upside_down(tmp_path):
+    path = tiny_instrument(tmp_path / "tiny.onnx", pair=False, sustaining=True)
+    model = onnx.load(path)
+    set_constant(model, "level_0", 0.2)
+    set_constant(model, "level_1", -0.15)
+    path.write_bytes(model.SerializeToString())
+    upside_down = Instrument.load(path)
+    levels = [level_db(play(upside_down, [at(0.0, NOTE_ON, 60, v)], 0.5)) for v in (30, 48, 66, 84, 102, 120)]
+    assert all(b > a + 0.2 for a, b in itertools.pairwise(levels)), levels
 
 
 def test_note_on_with_velocity_0_is_a_note_off(sustaining):

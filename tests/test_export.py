@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
+import torch
 
 from neuralsynth.errors import ModelError, UsageError
 from neuralsynth.model import InstrumentModel
 from neuralsynth.model_graph import OPERATORS, check_graph
 from neuralsynth.spec import InstrumentSpec, Quality
 from neuralsynth.spectrum import SpectrumGrid
-
-torch = pytest.importorskip("torch")
-
-import onnx  # noqa: E402
-
-from neuralsynth.training import export, vae  # noqa: E402
-from neuralsynth.training.config import VaeConfig  # noqa: E402
+from neuralsynth.training import export, vae
+from neuralsynth.training.config import VaeConfig
 
 GRID = SpectrumGrid.warped(32, 0.5, 20, 8)
 CONFIG = VaeConfig(

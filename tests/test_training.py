@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from neuralsynth.analysis import NoteAnalysis
 from neuralsynth.audiofile import write_audio
@@ -19,7 +20,6 @@ from neuralsynth.errors import CheckpointError, OutputError, RecordingError, Usa
 from neuralsynth.spectrum import NoteSpectrum, SpectrumGrid, stretched_ratios
 from neuralsynth.units import note_to_hz
 
-torch = pytest.importorskip("torch")
 warnings.filterwarnings("ignore")
 
 from neuralsynth.training import (  # noqa: E402
