@@ -8,12 +8,14 @@ import pytest
 import soundfile
 
 from neuralsynth import Engine, render
+from neuralsynth.effect_table import EffectSettings
 from neuralsynth.engine import play_events
 from neuralsynth.errors import OutputError, UsageError
+from neuralsynth.events import sample_at
 from neuralsynth.hosts.midi_file import read_midi_file, tempo_message, write_midi_file
 from neuralsynth.hosts.render import render_file, render_stems
 from neuralsynth.units import gain_to_db
-from tests.test_engine import strongest_hz
+from tests.test_engine import strongest_hz, with_effects
 
 RATE = 48_000
 
@@ -130,6 +132,22 @@ def test_a_render_that_fails_leaves_nothing_behind(song, sustaining, tmp_path, m
     with pytest.raises(MemoryError):
         render_file(song, tmp_path / "out.wav", sustaining)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["song.mid"]
+
+
+@pytest.mark.parametrize("sample", [0.5, 31.5, 62.5, 1e6 + 0.5])
+def test_a_time_between_two_samples_goes_to_the_later_one_however_it_was_rounded(sample):
+    seconds = sample / RATE
+    times = np.array([seconds - 1e-12, seconds, seconds + 1e-12])
+    assert sample_at(times, RATE).tolist() == [int(sample + 0.5)] * 3
+
+
+def test_what_effects_delay_is_moved_back_to_its_place(song, sustaining, tmp_path):
+    slow = with_effects(sustaining, tmp_path, EffectSettings("pitch_shift", {"semitones": 0.0}))
+    engine = Engine(slow, RATE, 4096)
+    late = np.concatenate(list(play_events(engine, read_midi_file(song).events(RATE), 2 * RATE, 4096)), axis=1)
+    rendered, n = render(song, slow), engine.latency_samples
+    assert n > 100
+    assert np.array_equal(rendered[:, : 2 * RATE - n], late[:, n:])
 
 
 def test_mido_messages_of_a_file_give_the_same_samples_as_its_render(tmp_path, sustaining):

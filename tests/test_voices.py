@@ -270,3 +270,26 @@ def test_a_voice_does_not_depend_on_what_was_played_before_reset():
         pool.start(6000, 40 + i, i % 16, 1.0, steady_sound(10, 0.02, 1e-2))
     play(pool, 777, start=6000)
     assert np.array_equal(first, chord(pool))
+
+
+def level_with_touches(pool, voice_sound, every, release_at=None):
+    """Level in dB of 20 ms half a second into a note whose voice an event touches every `every` samples."""
+    voice, out = pool.start(0, 69, 0, 1.0, voice_sound), []
+    for now in range(0, RATE // 2 + 960, every):
+        if release_at is not None and now >= release_at:
+            pool.release(voice)
+        pool.touch(0)
+        out.append(pool.render(now, every)[0].copy())
+    piece = np.concatenate(out)[RATE // 2 : RATE // 2 + 960]
+    return gain_to_db(np.sqrt(np.mean(piece**2)))
+
+
+@pytest.mark.parametrize("release_at", [None, RATE // 4])
+def test_events_do_not_hurry_a_note_or_its_release(release_at):
+    fading = np.zeros((GRID.n_frames, GRID.n_partials), np.float32)
+    fading[:, 0] = 0.3 * np.exp(-3.0 * GRID.frame_seconds)
+    sound = VoiceSound(fading, np.arange(1.0, 49), np.zeros(64), np.zeros((64, 16), "f4"))
+    calm, busy = (
+        level_with_touches(pool_of(sustain=None, release_seconds=1.0), sound, every, release_at) for every in (4800, 12)
+    )
+    assert abs(busy - calm) < 0.3

@@ -52,6 +52,8 @@ def advance_envelope(stage, level, seconds, parameters):
         else:
             level = sustain
         return (SUSTAIN if abs(level - sustain) < SILENT_LEVEL else DECAY), level
+    if stage == SUSTAIN:  # an event may have caught the level on its way here
+        return SUSTAIN, parameters[2]
     if stage == RELEASE:
         level *= math.exp(-seconds * _DECAY_TIME_CONSTANTS / parameters[3])
         return (RELEASE, level) if level > SILENT_LEVEL else (OFF, 0.0)
