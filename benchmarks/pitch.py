@@ -36,7 +36,7 @@ def played(instrument: Instrument, key: int, velocity: int = 90) -> np.ndarray:
 
 
 def praat_cents(audio: np.ndarray, key: int) -> float:
-    """Median deviation heard by Praat, searching an octave around the key."""
+    """Median deviation heard by Praat, searching half an octave either way."""
     hz = float(note_to_hz(key))
     sound = parselmouth.Sound(audio / max(np.abs(audio).max(), 1e-9), RATE)
     pitch = sound.to_pitch_ac(pitch_floor=hz / SEARCH, pitch_ceiling=hz * SEARCH, voicing_threshold=0.2)
@@ -45,7 +45,7 @@ def praat_cents(audio: np.ndarray, key: int) -> float:
 
 
 def yin_cents(audio: np.ndarray, key: int) -> float:
-    """Median deviation heard by YIN, searching an octave around the key."""
+    """Median deviation heard by YIN, searching half an octave either way."""
     hz = float(note_to_hz(key))
     length = int(2 ** np.ceil(np.log2(max(1024, 5 * RATE / hz))))
     heard = librosa.yin(audio, fmin=hz / SEARCH, fmax=hz * SEARCH, sr=RATE, frame_length=min(length, len(audio)))
