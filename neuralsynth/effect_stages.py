@@ -47,6 +47,10 @@ class Direct:
         """Start afresh."""
         prime(self._plugin, self._sample_rate)
 
+    def turn(self, name: str, value: float) -> None:
+        """Set a knob of the plugin at once, click or no click."""
+        setattr(self._plugin, name, value)
+
 
 class _Queued:
     """Input gathered into blocks of one size, output delivered from a queue that starts with `n_zeros` zeros."""

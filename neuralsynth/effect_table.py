@@ -12,73 +12,13 @@ from typing import Any
 
 import msgspec
 
-from neuralsynth.checking import checked_number, one_of, plain_file_name, shown
+from neuralsynth.checking import one_of, shown
 from neuralsynth.errors import PresetError
 from neuralsynth.knobs import Knob
+from neuralsynth.settings import Choice, FileName, Parameters, Setting, Text, checked_value
 
 MAX_EFFECTS = 32
 SILENCE_DB = 110.0  # what a tail must fall by: -90 dB of full scale, and headroom for a chain that amplifies
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A setting with a few possible values."""
-
-    name: str
-    options: tuple[str | bool, ...]
-    default: str | bool
-    says: str = ""
-
-    def check(self, value: object) -> str | bool:
-        """Return `value` if it is one of the options; ValueError names them otherwise."""
-        for option in self.options:
-            if type(value) is type(option) and value == option:
-                return option
-        raise ValueError(f"{self.name} is {shown(value)}; use {one_of(value, self.options)}")
-
-
-@dataclass(frozen=True)
-class Text:
-    """A setting that is a short text; `required` ones have no default."""
-
-    name: str
-    required: bool = False
-    says: str = ""
-    default: str = ""
-
-    def check(self, value: object) -> str:
-        """Return `value` if it is a printable text of at most 200 characters."""
-        if not isinstance(value, str) or len(value) > 200 or not value.isprintable() or (self.required and not value):
-            raise ValueError(f"{self.name} is {shown(value)}; use a text of 1 to 200 characters")
-        return value
-
-
-@dataclass(frozen=True)
-class FileName(Text):
-    """The plain name of a file that lies beside the preset."""
-
-    def check(self, value: object) -> str:
-        """Return `value` if it names a file in the preset's own folder and nothing else."""
-        return plain_file_name(super().check(value), self.name)
-
-
-@dataclass(frozen=True)
-class Parameters:
-    """A table of a plugin's own parameters; their ranges are the plugin's and are checked when it is loaded."""
-
-    name: str
-    says: str = ""
-    default: None = None
-
-    def check(self, value: object) -> dict[str, float | str | bool]:
-        """Return a copy of `value` if it maps names to finite numbers, texts or booleans."""
-        if not isinstance(value, Mapping) or len(value) > 4096:
-            raise ValueError(f"{self.name} is {shown(value)}; use a table of parameter names and values")
-        for key, item in value.items():
-            finite = not isinstance(item, (int, float)) or math.isfinite(item)
-            if not isinstance(key, str) or not isinstance(item, (int, float, str, bool)) or not finite:
-                raise ValueError(f"{self.name}.{key} is {shown(item)}; use a finite number, a text, true or false")
-        return dict(value)
 
 
 @dataclass(frozen=True)
@@ -93,7 +33,7 @@ class Effect:
 
     type: str
     says: str
-    settings: tuple[Knob | Choice | Text | Parameters, ...] = ()
+    settings: tuple[Setting, ...] = ()
     tail_seconds: Callable[[Mapping[str, Any]], float] = lambda values: 0.0
     cut: str = "exact"
     cutoffs: tuple[str, ...] = ()
@@ -124,15 +64,11 @@ def checked_effect(effect_type: object, values: Mapping[str, Any], where: str) -
         if isinstance(setting, Text) and setting.required and name not in values:
             raise PresetError(f"{where}: {name} is missing; {setting.says}")
     try:
-        checked = {name: _checked_value(by_name[name], value) for name, value in values.items()}
+        checked = {name: checked_value(by_name[name], value) for name, value in values.items()}
     except ValueError as error:
         raise PresetError(f"{where}: {error}") from error
     defaults: dict[str, Any] = {s.name: {} if isinstance(s, Parameters) else s.default for s in effect.settings}
     return EffectSettings(effect_type, {**defaults, **checked})
-
-
-def _checked_value(setting: Knob | Choice | Text | Parameters, value: object) -> Any:
-    return checked_number(setting, value) if isinstance(setting, Knob) else setting.check(value)
 
 
 def checked_effects(effects: Iterable[EffectSettings], where: str) -> tuple[EffectSettings, ...]:
@@ -186,6 +122,7 @@ def _equaliser(effect_type: str, says: str) -> Effect:
 
 _QUALITIES = ("zero_order_hold", "linear", "catmull_rom", "lagrange", "windowed_sinc",
               *(f"windowed_sinc_{n}" for n in (256, 128, 64, 32, 16, 8)))  # fmt: skip
+_NOTE_VALUES = ("off", "4/1", "2/1", "1/1", *(f"1/{n}{part}" for n in (2, 4, 8, 16) for part in ("", "d", "t")), "1/32")
 _CUTOFF = ("cutoff_frequency_hz",)
 _MIX = Knob("mix", 0.0, 1.0, 0.5, "", 1.0, "0 is the input alone, 1 the effect alone")
 
@@ -233,7 +170,8 @@ _TABLE = (
     Effect(
         "delay", "echoes",
         (
-            Knob("delay_seconds", 0.0, 5.0, 0.5, "s", 0.5, "time between echoes"),
+            Knob("delay_seconds", 0.0, 5.0, 0.5, "s", 0.5, "time between echoes, if `sync` is off"),
+            Choice("sync", _NOTE_VALUES, "off", "time between echoes as a note at the song's tempo, at most 30 s"),
             Knob("feedback", 0.0, 0.95, 0.0, "", 1.0, "level of each echo in the next"),
             _MIX,
         ),

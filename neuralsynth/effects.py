@@ -1,15 +1,18 @@
 """`EffectChain`: a preset's effects as one box, samples in, as many samples out. The only import of pedalboard.
 
-The same samples come out however the sound is cut into blocks. Three things see to it (measured with
-pedalboard 0.9.26, held by `tests/test_effects.py`):
+The same samples come out however the sound is cut into blocks, also while knobs and tempo change. These things see
+to it (measured with pedalboard 0.9.26, held by `tests/test_effects.py`):
 
 - each plugin runs in a stage of `effect_stages`, which gives it blocks it can bear;
+- knobs that may move while they sound do so in a stage of `effect_moves`, which keeps them from clicking;
 - pedalboard's plain filters round their state at the end of each block: `sound.biquad` does their work;
-- pedalboard's pitch shifter gives silence when fed block by block: `sound.pitch_shifter` does its work.
+- pedalboard's pitch shifter gives silence when fed block by block: `sound.pitch_shifter` does its work;
+- pedalboard's delay repeats the click of a changed time in each echo: `sound.echoes` does its work.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -19,16 +22,20 @@ import numpy as np
 
 from neuralsynth.audiofile import read_audio
 from neuralsynth.checking import file_beside, one_of
+from neuralsynth.effect_moves import MAX_ECHO_SECONDS, MOVABLE, is_synced, live_knobs, movable
 from neuralsynth.effect_stages import CHUNK, Direct, InSegments, OnGrid, Stage, measured_lag
 from neuralsynth.effect_table import EFFECTS, EffectSettings, checked_effects
 from neuralsynth.errors import EnvironmentProblem, PresetError, RecordingError
+from neuralsynth.knobs import Knob
 from neuralsynth.plugin_list import allowed_plugins, plugin_list_path
-from neuralsynth.sound import biquad
 from neuralsynth.sound.pitch_shifter import PitchShifter
 
 HIGHEST_CUTOFF = 0.49  # of the sample rate
 MAX_IMPULSE_SECONDS = 30.0
 MAX_IMPULSE_BYTES = 64 << 20
+DEFAULT_TEMPO = 120.0  # beats per minute, until `set_tempo` says otherwise
+HIGHEST_TEMPO = 1e9
+LEAST_TEMPO_CHANGE = 0.001  # of the tempo; a MIDI clock is not steadier
 
 
 class EffectChain:
@@ -54,15 +61,66 @@ class EffectChain:
         folder: Path | None = None,
         where: str = "preset",
     ):
-        settings = checked_effects(settings, where)
-        names = [f'{where}: effect {i} "{s.type}"' for i, s in enumerate(settings, 1)]
-        self._stages = [_stage(s, float(sample_rate), folder, n) for s, n in zip(settings, names, strict=True)]
+        self._settings = checked_effects(settings, where)
+        self._sample_rate, self._tempo = float(sample_rate), DEFAULT_TEMPO
+        self._values = [_prepared(s, self._sample_rate, DEFAULT_TEMPO) for s in self._settings]
+        names = [f'{where}: effect {i} "{s.type}"' for i, s in enumerate(self._settings, 1)]
+        steps = zip(self._settings, self._values, names, strict=True)
+        self._stages = [_stage(s.type, values, self._sample_rate, folder, name) for s, values, name in steps]
+        self._knobs = {(i, k.name): k for i, s in enumerate(self._settings, 1) for k in live_knobs(s.type, s.values)}
         self.latency_samples = sum(stage.latency_samples for stage in self._stages)
-        ringing = sum(EFFECTS[s.type].tail_seconds(_prepared(s, sample_rate)) for s in settings)
-        self.tail_seconds = ringing + self.latency_samples / sample_rate
+        self._tell_tail()
         self.reset()
         self.process(np.zeros((2, max_block_size), np.float32))
         self.reset()
+
+    def knobs(self) -> dict[str, Knob]:
+        """The numbers that may change while they sound, as "effects.NUMBER.NAME" with numbers from 1.
+
+        Not among them: all of vst3, convolution, pitch_shift, resample, gsm, mp3 and brickwall_limiter, a chorus's
+        centre_delay_ms, and the delay_seconds of a delay that goes by the tempo.
+        """
+        return {f"effects.{number}.{name}": knob for (number, name), knob in self._knobs.items()}
+
+    def set_parameter(self, effect_number: int, name: str, value: float) -> None:
+        """Begin to move a knob of `knobs` to `value` with the next sample; most take 20 to 80 ms to arrive.
+
+        [audio thread] Makes no click and raises nothing: a value out of range is taken as the end of the range, one
+        that is no number or a knob that is not there is ignored.
+        """
+        knob = self._knobs.get((effect_number, name))
+        if knob is not None and value == value:  # noqa: PLR0124 - NaN is not
+            self._move(effect_number - 1, name, float(min(max(value, knob.low), knob.high)))
+
+    def set_tempo(self, beats_per_minute: float) -> None:
+        """Begin to bring delays that go by the tempo to it with the next sample; they are there after 20 ms.
+
+        [audio thread] Makes no click and raises nothing: what is no tempo is ignored, and so is a change too small to
+        tell from a clock's jitter.
+        """
+        if not 0.0 < beats_per_minute < math.inf:
+            return
+        tempo = float(min(beats_per_minute, HIGHEST_TEMPO))
+        if abs(tempo - self._tempo) >= LEAST_TEMPO_CHANGE * self._tempo:
+            self._follow(tempo)
+
+    def _follow(self, tempo: float) -> None:
+        self._tempo = tempo
+        for i, settings in enumerate(self._settings):
+            if is_synced(settings.values):
+                self._move(i, "delay_seconds", _echo_seconds(settings.values["sync"], tempo))
+
+    def _move(self, i: int, name: str, value: float) -> None:
+        stage: Any = self._stages[i]
+        value = _bounded(self._settings[i].type, name, value, self._sample_rate)
+        if value != self._values[i][name]:
+            self._values[i][name] = value
+            stage.move(name, value)
+            self._tell_tail()
+
+    def _tell_tail(self) -> None:
+        ringing = sum(EFFECTS[s.type].tail_seconds(v) for s, v in zip(self._settings, self._values, strict=True))
+        self.tail_seconds = ringing + self.latency_samples / self._sample_rate
 
     def process(self, audio: np.ndarray) -> np.ndarray:
         """Return the next block `float32 [2, n]` for `audio [2, n]`, any n; the input is left as it is.
@@ -85,59 +143,67 @@ class EffectChain:
         return audio
 
     def reset(self) -> None:
-        """Forget all earlier sound, non-finite samples included: what follows sounds as from a fresh chain."""
+        """Forget all earlier sound, non-finite samples included; knobs and tempo stay where they are or were going.
+
+        What follows sounds as from a fresh chain with these values.
+        """
         for stage in self._stages:
             stage.reset()
 
-
-class _Filter(biquad.Biquad):
-    """One of our own filters."""
-
-    latency_samples = 0
-
-
-def _prepared(settings: EffectSettings, sample_rate: float) -> dict[str, Any]:
-    """The values with every cutoff below `HIGHEST_CUTOFF` of the sample rate."""
-    highest = HIGHEST_CUTOFF * sample_rate
-    cutoffs = EFFECTS[settings.type].cutoffs
-    return {name: min(value, highest) if name in cutoffs else value for name, value in settings.values.items()}
+    def restore(self) -> None:
+        """Put knobs and tempo back to where they were at first, and forget all earlier sound."""
+        self._follow(DEFAULT_TEMPO)
+        for number, name in self._knobs:
+            self._move(number - 1, name, self._settings[number - 1].values[name])
+        self.reset()
 
 
-def _stage(settings: EffectSettings, sample_rate: float, folder: Path | None, where: str) -> Stage:
+def _prepared(settings: EffectSettings, sample_rate: float, tempo: float) -> dict[str, Any]:
+    """The values with every cutoff in its bounds and every delay in time with the music."""
+    values = {n: _bounded(settings.type, n, value, sample_rate) for n, value in settings.values.items()}
+    if is_synced(values):
+        values["delay_seconds"] = _echo_seconds(values["sync"], tempo)
+    return values
+
+
+def _bounded(effect_type: str, name: str, value: Any, sample_rate: float) -> Any:
+    """`value`, or the highest cutoff at this rate."""
+    return min(value, HIGHEST_CUTOFF * sample_rate) if name in EFFECTS[effect_type].cutoffs else value
+
+
+def _echo_seconds(note_value: str, tempo: float) -> float:
+    """Length of a note like "1/4", "1/8d" (dotted) or "1/8t" (triplet); a beat is a quarter."""
+    whole, _, part = note_value.rstrip("dt").partition("/")
+    beats = 4.0 * int(whole) / int(part) * {"d": 1.5, "t": 2.0 / 3.0}.get(note_value[-1], 1.0)
+    return min(60.0 * beats / tempo, MAX_ECHO_SECONDS)
+
+
+def _stage(effect_type: str, values: dict[str, Any], sample_rate: float, folder: Path | None, where: str) -> Stage:
     """Build one step of the chain."""
-    values = _prepared(settings, sample_rate)
-    if settings.type in _FILTERS:
-        return _Filter(_FILTERS[settings.type](sample_rate, **values))  # type: ignore[operator]
-    if settings.type == "vst3":
+    if effect_type in MOVABLE:
+        return movable(effect_type, values, sample_rate, lambda: _builtin(effect_type, values))
+    if effect_type == "vst3":
         plugin = _vst3(values, where)
         return OnGrid(plugin, sample_rate, _vst3_lag(plugin, sample_rate, where))
-    if settings.type == "convolution":
+    if effect_type == "convolution":
         return Direct(_convolution(values, folder, where), sample_rate)
-    if settings.type == "pitch_shift":
+    if effect_type == "pitch_shift":
         return PitchShifter(sample_rate, values["semitones"])
-    plugin = _builtin(settings.type, values)
-    if settings.type == "gsm":
+    plugin = _builtin(effect_type, values)
+    if effect_type == "gsm":
         return InSegments(plugin, sample_rate)
-    if EFFECTS[settings.type].cut != "grid":
+    if EFFECTS[effect_type].cut != "grid":
         return Direct(plugin, sample_rate)
     try:
-        return OnGrid(plugin, sample_rate, _builtin_lag(settings.type, tuple(values.items()), sample_rate))
+        return OnGrid(plugin, sample_rate, _builtin_lag(effect_type, tuple(values.items()), sample_rate))
     except ValueError as error:  # the MP3 encoder knows but a few rates
         raise PresetError(f"{where}: does not work at {sample_rate:g} Hz ({error})") from error
 
 
-_FILTERS = {
-    "lowpass": biquad.lowpass,
-    "highpass": biquad.highpass,
-    "low_shelf": biquad.low_shelf,
-    "high_shelf": biquad.high_shelf,
-    "peak": biquad.peak,
-}
-
 #: Effects done by pedalboard: its class, by our type.
 _CLASSES = {
     "bitcrush": "Bitcrush", "brickwall_limiter": "BrickwallLimiter", "chorus": "Chorus", "clipping": "Clipping",
-    "compressor": "Compressor", "delay": "Delay", "distortion": "Distortion", "gain": "Gain",
+    "compressor": "Compressor", "distortion": "Distortion", "gain": "Gain",
     "gsm": "GSMFullRateCompressor", "invert": "Invert", "ladder": "LadderFilter", "limiter": "Limiter",
     "mp3": "MP3Compressor", "noise_gate": "NoiseGate", "phaser": "Phaser", "resample": "Resample", "reverb": "Reverb",
 }  # fmt: skip

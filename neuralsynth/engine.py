@@ -6,30 +6,38 @@ blocks come from.
 
 from __future__ import annotations
 
-import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from neuralsynth.errors import UsageError
-from neuralsynth.events import NOTE_ON, SYSTEM, Event
+from neuralsynth.events import NOTE_ON, Event
+from neuralsynth.midi.learn import ControllerMap
 from neuralsynth.part import Part
 from neuralsynth.patch import Patch
+from neuralsynth.performer import Performer
+from neuralsynth.programs import Programs
+from neuralsynth.sends import KINDS, SendBus
 from neuralsynth.sound.guard import OutputGuard
+from neuralsynth.sound.layout import N_OUTPUTS
 from neuralsynth.sound.voices import N_CHANNELS
+from neuralsynth.tails import Timed
 
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 8_000.0, 192_000.0
 MAX_BLOCK_SIZE = 65_536
 
 
 class Engine:
-    """One or several patches on the 16 MIDI channels, mixed and guarded."""
+    """Patches on the 16 MIDI channels, mixed and guarded. What messages do, `performer` says."""
 
     def __init__(
         self,
         patches: Patch | Mapping[int, Patch],
         sample_rate: float = 48_000,
         max_block_size: int = 8192,
+        programs: Programs | None = None,
+        controls: ControllerMap | None = None,
     ) -> None:
         """Prepare everything that playing needs.
 
@@ -38,6 +46,8 @@ class Engine:
                 The same patch on several channels shares its voices and its effects.
             sample_rate: Hz.
             max_block_size: blocks up to this size are computed in one piece.
+            programs: what program changes bring; without them they are ignored.
+            controls: which controllers turn which knobs, besides those that always do.
 
         Raises:
             UsageError: an argument out of range.
@@ -46,19 +56,20 @@ class Engine:
             raise UsageError(f"sample rate is {sample_rate!r}; use {MIN_SAMPLE_RATE:g} to {MAX_SAMPLE_RATE:g} Hz")
         if not 1 <= max_block_size <= MAX_BLOCK_SIZE:
             raise UsageError(f"block size is {max_block_size!r}; use 1 to {MAX_BLOCK_SIZE} samples")
-        by_channel = patches if isinstance(patches, Mapping) else dict.fromkeys(range(N_CHANNELS), patches)
+        start = patches if isinstance(patches, Mapping) else dict.fromkeys(range(N_CHANNELS), patches)
         parts: dict[int, Part] = {}
-        self._part_of: list[Part | None] = [None] * N_CHANNELS
-        for channel, patch in sorted(by_channel.items()):
-            if id(patch) not in parts:
-                parts[id(patch)] = Part(patch, float(sample_rate), max_block_size)
-            self._part_of[channel] = parts[id(patch)]
+        for patch in (*(start[channel] for channel in sorted(start)), *(programs.patches if programs else ())):
+            for _, zone in patch.zones:
+                if id(zone) not in parts:
+                    parts[id(zone)] = Part(zone, float(sample_rate), max_block_size)
         self.parts = list(parts.values())
         self.latency_samples = max((part.chain.latency_samples for part in self.parts), default=0)
         self._delays = [_Delay(self.latency_samples - part.chain.latency_samples) for part in self.parts]
         self.sample_rate, self.max_block_size = float(sample_rate), max_block_size
+        self.performer = Performer(parts, start, self.sample_rate, programs, controls)
+        self._sends = [_Send(kind, self.sample_rate, max_block_size, self.latency_samples) for kind in KINDS]
         self._guard = OutputGuard(sample_rate)
-        self._buffer = np.zeros((2, max_block_size), np.float32)
+        self._buffers = [np.zeros((N_OUTPUTS, max_block_size), np.float32) for _ in self.parts]
         self._now = 0
 
     def reset(self) -> None:
@@ -66,8 +77,11 @@ class Engine:
         for part, delay in zip(self.parts, self._delays, strict=True):
             part.reset()
             delay.reset()
+        for send in self._sends:
+            send.reset()
         self._guard.reset()
         self._now = 0
+        self.performer.reset()
 
     def process(self, events: Sequence[Event], n_samples: int) -> np.ndarray:
         """Play one block: events (sorted by `sample`, offsets in this block) -> float32 `[2, n_samples]`.
@@ -90,10 +104,11 @@ class Engine:
 
     def prepare(self, keys_by_channel: Mapping[int, Iterable[int]]) -> None:
         """Decode these keys of each channel ahead, so that no note-on has to wait for the model."""
-        for channel, keys in keys_by_channel.items():
-            part = self._part_of[channel]
-            if part is not None:
-                part.prepare(keys)
+        self.performer.prepare(keys_by_channel)
+
+    def held_notes(self) -> Counter[tuple[int, int]]:
+        """The notes that a key or a pedal holds, by channel 0..15 and key."""
+        return self.performer.held_notes()
 
     @property
     def n_sounding(self) -> int:
@@ -106,45 +121,65 @@ class Engine:
         return self._guard.faults
 
     @property
+    def ignored(self) -> int:
+        """How many messages meant nothing here."""
+        return self.performer.ignored + sum(channel.ignored for channel in self.performer.channels)
+
+    @property
     def is_gated(self) -> bool:
         """Whether any key or pedal holds a voice."""
-        return any(part.is_gated for part in self.parts)
+        return any(keyboard.is_gated for keyboard in self.performer.keyboards)
 
     @property
     def tail_seconds(self) -> float:
         """How long the effects may ring after the last voice."""
-        return max((part.chain.tail_seconds for part in self.parts), default=0.0)
+        sends = [send.tail_seconds for send in self._sends]
+        return max([*(part.chain.tail_seconds for part in self.parts), *sends], default=0.0)
 
     def _block(self, events: Sequence[Event], offset: int, n: int) -> np.ndarray:
-        cuts = sorted({0, n, *(min(max(event.sample - offset, 0), n) for event in events)})
-        bounds = list(itertools.pairwise(cuts))
-        mix = np.zeros((2, n), np.float32)
-        for part, delay in zip(self.parts, self._delays, strict=True):
-            buffer = self._buffer[:, :n]
-            index = 0
-            for start, stop in bounds:
-                index = self._dispatch(part, events, index, start, offset)
-                part.render(self._now + start, buffer[:, start:stop])
-            self._dispatch(part, events, index, n, offset)
-            mix += delay.process(part.apply_effects(self._now, buffer))
+        """Play up to `max_block_size` samples; events count from `offset` samples before."""
+        performer, done, index = self.performer, 0, 0
+        while True:
+            index = self._dispatch(events, index, done, offset)
+            performer.check_sensing(self._now + done)
+            if done == n:
+                break
+            stop = min(n, max(events[index].sample - offset, done + 1)) if index < len(events) else n
+            deadline = performer.sensing.deadline
+            if deadline is not None:
+                stop = min(stop, max(deadline - self._now, done + 1))
+            for part, buffer in zip(self.parts, self._buffers, strict=True):
+                part.render(self._now + done, buffer[:, done:stop])
+            done = stop
+        return self._mixed(n)
+
+    def _dispatch(self, events: Sequence[Event], index: int, done: int, offset: int) -> int:
+        """Hand on the events up to block position `done`; returns the index of the first one left."""
+        first = index
+        while index < len(events) and events[index].sample - offset <= done:
+            index += 1
+        for message in _without_doubles([event.message for event in events[first:index]]):
+            self.performer.handle(self._now + done, message)
+        return index
+
+    def _mixed(self, n: int) -> np.ndarray:
+        """Run the rendered block of every part through its effects and add up; then the sends and the guard."""
+        mix, sent = np.zeros((2, n), np.float32), np.zeros((2, n), np.float32)
+        for part, buffer, delay in zip(self.parts, self._buffers, self._delays, strict=True):
+            mix += delay.process(part.apply_effects(self._now, buffer[:2, :n]))
+            sent += buffer[2:, :n]
+        for at in self.performer.silenced:
+            for send in self._sends:
+                send.silence(at)
+        self.performer.silenced.clear()
+        for send, signal in zip(self._sends, sent, strict=True):
+            mix += send.process(self._now, signal)
         self._now += n
         mix = self._guard.process(mix)
         if self._guard.found_fault:
-            for part in self.parts:
-                part.chain.reset()
+            for tail in (*(part.chain for part in self.parts), *self._sends):
+                tail.reset()
         return mix
-
-    def _dispatch(self, part: Part, events: Sequence[Event], index: int, start: int, offset: int) -> int:
-        """Hand `part` its events up to block position `start`; returns the index of the first one left."""
-        messages = []
-        while index < len(events) and events[index].sample - offset <= start:
-            message = events[index].message
-            if message and (message[0] >= SYSTEM or self._part_of[message[0] & 0x0F] is part):
-                messages.append(message)
-            index += 1
-        for message in _without_doubles(messages):
-            part.handle(self._now + start, message)
-        return index
 
 
 def _without_doubles(messages: list[bytes]) -> list[bytes]:
@@ -156,7 +191,40 @@ def _without_doubles(messages: list[bytes]) -> list[bytes]:
 
 
 def _is_strike(message: bytes) -> bool:
-    return message[0] & 0xF0 == NOTE_ON and len(message) > 2 and message[2] > 0
+    return len(message) > 2 and message[0] & 0xF0 == NOTE_ON and message[2] > 0
+
+
+class _Send:
+    """A shared effect that sleeps until something is sent to it for the first time."""
+
+    def __init__(self, kind: str, sample_rate: float, max_block_size: int, latency_samples: int) -> None:
+        self._bus = SendBus(kind, sample_rate, max_block_size)
+        self._timed, self._delay = Timed(self._bus, sample_rate), _Delay(latency_samples)
+        self.tail_seconds = self._bus.tail_seconds
+        self._sleeps = True
+
+    def process(self, now: int, signal: np.ndarray) -> np.ndarray:
+        """What comes back, `[2, n]`, for a mono signal `[n]` that begins at sample `now`."""
+        first = 0
+        if self._sleeps:
+            heard = np.flatnonzero(signal)
+            if len(heard) == 0:
+                return np.zeros((2, len(signal)), np.float32)
+            first, self._sleeps = int(heard[0]), False
+        wet = np.zeros((2, len(signal)), np.float32)
+        wet[:, first:] = self._timed.process(now + first, np.repeat(signal[None, first:], 2, axis=0))
+        return self._delay.process(wet)
+
+    def silence(self, now: int) -> None:
+        """Fade out what rings, from sample `now` on."""
+        if not self._sleeps:
+            self._timed.silence(now)
+
+    def reset(self) -> None:
+        """Forget all earlier sound."""
+        self._timed.reset()
+        self._delay.reset()
+        self._sleeps = True
 
 
 class _Delay:

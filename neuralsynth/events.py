@@ -15,6 +15,8 @@ from neuralsynth.errors import UsageError
 
 NOTE_OFF, NOTE_ON, POLY_PRESSURE, CONTROL_CHANGE = 0x80, 0x90, 0xA0, 0xB0
 PROGRAM_CHANGE, CHANNEL_PRESSURE, PITCH_BEND, SYSTEM = 0xC0, 0xD0, 0xE0, 0xF0
+#: A tempo as MIDI files write it; three bytes of microseconds per quarter note follow. On the wire FF stands alone.
+TEMPO = b"\xff\x51\x03"
 
 #: Data bytes that follow each channel status, by its high nibble.
 DATA_LENGTH = {0x80: 2, 0x90: 2, 0xA0: 2, 0xB0: 2, 0xC0: 1, 0xD0: 1, 0xE0: 2}

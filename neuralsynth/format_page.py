@@ -12,13 +12,17 @@ from pathlib import Path
 
 import msgspec
 
-from neuralsynth.effect_table import EFFECTS, Choice, Effect, EffectSettings, Parameters, Text
+from neuralsynth.effect_table import EFFECTS, Effect, EffectSettings
 from neuralsynth.effects import EffectChain
 from neuralsynth.errors import UsageError
 from neuralsynth.knobs import Knob
-from neuralsynth.preset import SECTIONS
+from neuralsynth.performance import Program, ProgramRange
+from neuralsynth.preset_sections import SECTIONS, Layer
+from neuralsynth.routes import DESTINATIONS, SOURCES, Destination, DestinationName, Route, SourceName, destination
+from neuralsynth.settings import Choice, FileName, Numbers, PresetName, Setting, Switch, Text, settings_of
 from neuralsynth.spec import InstrumentSpec, LatentAxis, Provenance, Quality, Sustain
 from neuralsynth.storage import whole_file
+from neuralsynth.toml_file import toml_value
 
 LATENCY_SAMPLE_RATE = 48_000
 
@@ -56,8 +60,12 @@ _PARTS = {
 
 def pages() -> dict[str, str]:
     """The generated parts by the name in their markers."""
+    structs = {struct: section for section, struct in reversed(SECTIONS.items())}  # both LFOs are one struct
+    structs |= {Route: "routes", Layer: "layers", Program: "programs"}
     return {
-        **{section: _table(map(_knob_row, knobs)) for section, knobs in SECTIONS.items()},
+        **{name: _table(map(_setting_row, settings_of(struct))) for struct, name in structs.items()},
+        "sources": _table(_source_rows(), ("source", "what it is")),
+        "destinations": _table(_destination_rows(), ("destination", "moved in", "at most")),
         "effect-list": _effect_list(),
         "effects": "\n\n".join(map(_effect_part, EFFECTS.values())),
         "spec": _spec_table(),
@@ -84,21 +92,54 @@ def _table(rows: Iterable[tuple[str, ...]], head: tuple[str, ...] = ("key", "ran
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _knob_row(setting: Knob | Choice | Text | Parameters) -> tuple[str, str, str, str]:
+#: What may be written for a setting that is a text.
+_KINDS: dict[type[Text], str] = {
+    Text: "text",
+    PresetName: "a preset",
+    SourceName: "a source",
+    DestinationName: "a destination",
+    ProgramRange: "a program or a range",
+}
+
+
+def _setting_row(setting: Setting) -> tuple[str, str, str, str]:
+    default = f"`{toml_value(setting.default)}`"
     if isinstance(setting, Knob):
-        unit = f" {setting.unit}" if setting.unit else ""
-        allowed, default = f"{setting.low:g} to {setting.high:g}{unit}", f"{setting.default:g}"
+        unit, whole = f" {setting.unit}" if setting.unit else "", ", whole" if setting.whole else ""
+        allowed, default = f"{setting.low:g} to {setting.high:g}{unit}{whole}", f"{setting.default:g}"
     elif isinstance(setting, Choice):
-        allowed, default = ", ".join(f"`{_toml(o)}`" for o in setting.options), f"`{_toml(setting.default)}`"
+        allowed = ", ".join(f"`{toml_value(option)}`" for option in setting.options)
+    elif isinstance(setting, Switch):
+        allowed = "`true`, `false`"
     elif isinstance(setting, Text):
-        allowed, default = "text", "required" if setting.required else "none"
+        allowed = _file_kind(setting) if isinstance(setting, FileName) else _KINDS[type(setting)]
+        default = "required" if setting.required else "none"
+    elif isinstance(setting, Numbers):
+        allowed, default = f"names, each {setting.low:g} to {setting.high:g}", "none"
     else:
         allowed, default = "the plugin's", "none"
     return f"`{setting.name}`", allowed, default, setting.says
 
 
-def _toml(value: str | bool) -> str:
-    return str(value).lower() if isinstance(value, bool) else f'"{value}"'
+def _file_kind(setting: FileName) -> str:
+    return f"a {' or '.join(f'`{suffix}`' for suffix in setting.suffixes)} file" if setting.suffixes else "text"
+
+
+def _source_rows() -> Iterable[tuple[str, str]]:
+    yield from ((f"`{name}`", says) for name, says in SOURCES.items())
+    yield "`cc0` to `cc119`", "a controller, 0 to 1"
+
+
+def _destination_rows() -> Iterable[tuple[str, str, str]]:
+    yield from (_destination_row(f"`{name}`", target) for name, target in DESTINATIONS.items())
+    for name, meaning in (("axes.NAME", "axis of the model"), ("latent.N", "number of the latent, from 1")):
+        target = destination(name.replace("N", "1"))
+        assert target is not None
+        yield _destination_row(f"`{name}`, any {meaning}", target)
+
+
+def _destination_row(name: str, target: Destination) -> tuple[str, str, str]:
+    return name, target.unit or "its own range", f"{target.limit:g}"
 
 
 def _latency(effect: Effect) -> str:
@@ -123,7 +164,7 @@ def _exactness(effect: Effect) -> str:
 
 def _effect_part(effect: Effect) -> str:
     says = f"### {effect.type}\n\n{effect.says[0].upper()}{effect.says[1:]}."
-    return f"{says}\n\n{_table(map(_knob_row, effect.settings))}" if effect.settings else f"{says} No settings."
+    return f"{says}\n\n{_table(map(_setting_row, effect.settings))}" if effect.settings else f"{says} No settings."
 
 
 def _spec_table() -> str:

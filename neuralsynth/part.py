@@ -1,233 +1,295 @@
-"""`Part`: one patch under MIDI. Turns messages into voices and channel numbers."""
+"""`Part`: one patch at work: its voices, its knobs on each channel, its effect chain."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from neuralsynth import events as midi
 from neuralsynth.effects import EffectChain
+from neuralsynth.midi.channel import Channel
+from neuralsynth.midi.mpe import Expression
+from neuralsynth.panel import beats_of
 from neuralsynth.patch import Patch
+from neuralsynth.preset_sections import Layer
 from neuralsynth.sound import layout
-from neuralsynth.sound.voices import N_CHANNELS, VoicePool, VoiceSettings
-from neuralsynth.units import db_to_gain
+from neuralsynth.sound.voices import N_CHANNELS, Strike, VoicePool, VoiceSettings
+from neuralsynth.tails import Timed
 
-MODULATION, DATA_MSB, VOLUME, PAN, EXPRESSION, DATA_LSB, SUSTAIN = 1, 6, 7, 10, 11, 38, 64
-RPN_LSB, RPN_MSB, NRPN_LSB, NRPN_MSB = 100, 101, 98, 99
-ALL_SOUND_OFF, RESET_CONTROLLERS, ALL_NOTES_OFF, MONO_ON = 120, 121, 123, 126
-_NO_PARAMETER = (127, 127)
-_FLUSH_SECONDS = 0.005
+_FILTERS = ("off", "lowpass", "bandpass", "highpass")
+#: How many times as long a release gets with the pedal just short of holding: 2 to this power.
+_HALF_PEDAL_OCTAVES = 4.0
+#: What the soft pedal leaves of a velocity.
+SOFT_PEDAL = 0.7
+_WHOLE = Layer("")
 
 
-@dataclass
-class Channel:
-    """Controllers of one MIDI channel, at their power-on values (General MIDI level 1)."""
+@dataclass(frozen=True)
+class Surroundings:
+    """What reaches a part from outside its channels."""
 
-    volume: int = 100
-    pan: int = 64
-    expression: int = 127
-    modulation: int = 0
-    bend: float = 0.0  # -1..1
-    bend_range_semitones: float = 2.0
-    sustain: bool = False
-    parameter: tuple[int, int] = _NO_PARAMETER  # selected RPN, (MSB, LSB)
+    beats_per_minute: float = 120.0
+    beat: float = 0.0  # song position in quarter notes
+    master_gain: float = 1.0
+    master_cents: float = 0.0
 
-    def reset_controllers(self) -> None:
-        """CC121 after MIDI's recommended practice RP-015: volume, pan and bend range stay."""
-        self.expression, self.modulation, self.bend = 127, 0, 0.0
-        self.sustain, self.parameter = False, _NO_PARAMETER
 
-    def gains(self) -> tuple[float, float]:
-        """Left and right gain: 40·log10 law for volume and expression, constant-power pan, centre 1.0."""
-        level = (self.volume * self.expression / 127.0**2) ** 2
-        angle = (max(self.pan, 1) - 1) / 126.0 * np.pi / 2.0  # 0 and 1 are hard left, 64 is the centre
-        return level * np.sqrt(2.0) * np.cos(angle), level * np.sqrt(2.0) * np.sin(angle)
+class VoiceRef(NamedTuple):
+    """One voice for good: places are used again, serial numbers are not."""
+
+    part: Part
+    voice: int
+    serial: int
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is silent, stolen, or another note plays in its place."""
+        return self.part.pool.serial(self.voice) != self.serial or self.part.pool.is_over(self.voice)
 
 
 class Part:
-    """A patch's voices, its MIDI state and its effect chain."""
+    """A patch's voices, its knobs on each channel, and its effect chain."""
 
     def __init__(self, patch: Patch, sample_rate: float, max_block_size: int) -> None:
         """Allocate voices and effects for blocks of at most `max_block_size` samples."""
-        preset = patch.preset
-        sustain = patch.model.spec.sustain
+        preset, sustain = patch.preset, patch.model.spec.sustain
         settings = VoiceSettings(
-            polyphony=int(preset.voices.polyphony),
+            polyphony=preset.voices.polyphony,
             sustain=(sustain.start_seconds, sustain.end_seconds) if sustain else None,
-            attack_seconds=preset.envelope.attack_seconds,
-            decay_seconds=preset.envelope.decay_seconds,
-            sustain_level=preset.envelope.sustain_level,
-            release_seconds=preset.envelope.release_seconds,
-            vibrato_hz=preset.modulation.vibrato_rate_hz,
+            filter_kind=_FILTERS.index(preset.filter.type),
+            filter_poles=preset.filter.poles,
         )
         self.patch, self.sample_rate = patch, sample_rate
-        self.pool = VoicePool(patch.bank.grid, sample_rate, settings, max_block_size)
+        self.pool = VoicePool(patch.bank.rows, sample_rate, settings, max_block_size, patch.panel.modulation)
         self.chain = EffectChain(preset.effects, sample_rate, max_block_size, patch.path.parent, str(patch.path))
+        self._tail, self._effect_knobs = Timed(self.chain, sample_rate), self.chain.knobs()
         n_slots = len(self.pool.voices.states)
         self._key = np.full(n_slots, -1)
-        self._channel = np.full(n_slots, -1)
-        self._down = np.zeros(n_slots, bool)
-        self._gain = float(db_to_gain(preset.sound.gain_db))
-        self._shift = preset.sound.transpose_semitones + preset.sound.tune_cents / 100.0
-        self._flush_start: int | None = None
-        self.channels: list[Channel] = []
-        self.reset()
+        self._choke = np.zeros(n_slots, np.int64)
+        self._one_shot = np.zeros(n_slots, bool)
+        self._expressions = [Expression(0.0, 0.0, 0.0)] * N_CHANNELS
+        self._gone: frozenset[int] = patch.panel.routed_directions
+        self._lfo_clock = np.zeros((N_CHANNELS, 3, 3))  # phase, at sample, turns per sample
 
     def reset(self) -> None:
-        """Power-on state: silence, all controllers at their defaults."""
-        bend_range = self.patch.preset.modulation.bend_range_semitones
-        self.channels = [Channel(bend_range_semitones=bend_range) for _ in range(N_CHANNELS)]
+        """Power-on state: silence. Channels are refreshed by whoever resets."""
         self.pool.reset()
-        self.chain.reset()
-        self._down[:] = False
+        self.pool.use_sends(False)
+        self._tail.reset()
         self._key[:] = -1
-        self._flush_start = None
-        for number in range(N_CHANNELS):
-            self._update(number)
+        self._lfo_clock[:] = 0.0
+        self._gone = self.patch.panel.routed_directions
 
     def prepare(self, keys: Iterable[int]) -> None:
         """Decode these keys ahead."""
-        self.patch.bank.prepare(key + round(self._shift) for key in keys)
+        self.patch.bank.prepare((round(key + self.patch.shift) for key in keys), self._gone)
 
-    def handle(self, now: int, message: bytes) -> None:
-        """Obey one MIDI message at absolute sample `now`; what is not understood is ignored."""
-        status = message[0]
-        if status >= midi.SYSTEM:
-            if status == 0xFF:
-                self.silence(now)
-                self._reset_channels()
+    def refresh(
+        self, now: int, number: int, channel: Channel, expression: Expression, surroundings: Surroundings
+    ) -> None:
+        """Hand a channel's numbers to the voices; they take them up from sample `now` on."""
+        row = self.pool.channels[number]
+        self.patch.panel.row(
+            channel,
+            expression,
+            (surroundings.master_gain, surroundings.master_cents),
+            surroundings.beats_per_minute,
+            row,
+        )
+        is_half = self.patch.preset.voices.half_pedal and not channel.sustained
+        row[layout.CHANNEL_RELEASE_FACTOR] = 2.0 ** (_HALF_PEDAL_OCTAVES * channel.pedal_depth / 63.0) if is_half else 1.0
+        if row[layout.CHANNEL_REVERB] > 0.0 or row[layout.CHANNEL_CHORUS] > 0.0:
+            self.pool.use_sends(True)
+        self._expressions[number] = expression
+        self._move_lfo_clock(now, number, row)
+        self._reach(self.patch.panel.directions_gone(row))
+        self.pool.touch(number)
+
+    def bend(
+        self, now: int, number: int, channel: Channel, expression: Expression, surroundings: Surroundings
+    ) -> None:
+        """`refresh` for a pitch bend alone, which comes by the hundred."""
+        panel = self.patch.panel
+        if panel.follows_bend:
+            self.refresh(now, number, channel, expression, surroundings)
             return
-        kind, number = status & 0xF0, status & 0x0F
-        if len(message) <= midi.DATA_LENGTH[kind]:
+        cents = panel.cents(channel, expression, surroundings.master_cents)
+        self.pool.channels[number, layout.CHANNEL_CENTS] = cents
+        self._expressions[number] = expression
+        self.pool.touch(number)
+
+    def press(self, number: int, channel: Channel, expression: Expression) -> None:
+        """Hand channel and key pressure to the voices of a channel."""
+        self._expressions[number] = expression
+        for voice in np.flatnonzero(self.sounding_on(number)):
+            self.pool.voices.numbers[voice, layout.PRESSURE] = self._pressure(int(voice), channel, expression)
+            self.pool.nudge(int(voice))
+
+    def strike(
+        self,
+        now: int,
+        number: int,
+        key: int,
+        note: float,
+        velocity: float,
+        glide: tuple[float, float],
+        surroundings: Surroundings,
+        layer: Layer = _WHOLE,
+        pressure: float = 0.0,
+    ) -> list[VoiceRef]:
+        """Start the voices of one note: several in unison.
+
+        Args:
+            key: the key struck, by which it is known afterwards.
+            note: the pitch to sound, a MIDI note number with its fraction.
+            velocity: MIDI, 0..127, pedals and curve not yet applied.
+            glide: (the note number that a glide starts from, seconds it takes).
+            layer: what a layered preset adds.
+        """
+        preset, bank = self.patch.preset, self.patch.bank
+        velocity = self.patch.curved(velocity)
+        sounding = note + self.patch.shift
+        rows = bank.note(round(sounding))
+        directions = bank.direction_rows(round(sounding), tuple(self._gone))
+        n_unison = preset.voices.unison
+        gain = self.patch.velocity_gain(velocity) * 10.0 ** (layer.gain_db / 20.0) / np.sqrt(n_unison)
+        started = []
+        for side in np.linspace(-1.0, 1.0, n_unison) if n_unison > 1 else (0.0,):
+            strike = Strike(
+                note=sounding,
+                channel=number,
+                gain=gain,
+                layer=bank.layer_of(velocity),
+                velocity=velocity / 127.0,
+                glide_cents=100.0 * (glide[0] - note),
+                glide_seconds=glide[1],
+                detune_cents=0.5 * side * preset.voices.detune_cents,
+                pan=layer.pan + side * preset.voices.spread,
+                lfo_phases=self._lfo_phases(now, number, surroundings),
+                directions=directions,
+                phase=0.25 * side,
+            )
+            voice = self.pool.start(now, rows, strike)
+            self._key[voice], self._choke[voice] = key, layer.choke_group
+            self._one_shot[voice] = layer.one_shot and self.patch.model.spec.sustain is None
+            self.pool.voices.numbers[voice, layout.PRESSURE] = pressure
+            started.append(VoiceRef(self, voice, self.pool.serial(voice)))
+        return started
+
+    def move(self, now: int, ref: VoiceRef, key: int, note: float, glide: tuple[float, float]) -> None:
+        """Let a sounding voice go on at another key (legato); without a glide it changes pitch at once."""
+        if ref.is_over:
             return
-        if kind == midi.NOTE_ON and message[2] > 0:
-            self._note_on(now, number, message[1], message[2])
-        elif kind in (midi.NOTE_ON, midi.NOTE_OFF):
-            self._note_off(number, message[1])
-        elif kind == midi.CONTROL_CHANGE:
-            self._control(now, number, message[1], message[2])
-        elif kind == midi.PITCH_BEND:
-            value = message[1] + 128 * message[2]
-            self.channels[number].bend = (value - 8192) / (8192.0 if value < 8192 else 8191.0)
-            self._update(number)
+        sounding, bank = note + self.patch.shift, self.patch.bank
+        directions = bank.direction_rows(round(sounding), tuple(self._gone))
+        numbers = self.pool.voices.numbers[ref.voice]
+        strike = Strike(
+            note=sounding,
+            glide_cents=100.0 * (glide[0] - note),
+            glide_seconds=glide[1],
+            detune_cents=numbers[layout.DETUNE_CENTS],
+            pan=numbers[layout.VOICE_PAN],
+            directions=directions,
+        )
+        self.pool.move(now, ref.voice, bank.note(round(sounding)), strike)
+        self._key[ref.voice] = key
 
-    def render(self, now: int, out: np.ndarray) -> None:
-        """Play the voices from absolute sample `now` on into `out` `[2, n]`, effects not yet applied."""
-        out[:] = self.pool.render(now, out.shape[1])
+    def release(self, ref: VoiceRef, velocity: int) -> None:
+        """Let a voice go into its release; a one-shot sounds on."""
+        if not ref.is_over and not self._one_shot[ref.voice]:
+            self.pool.release(ref.voice, velocity / 127.0)
 
-    def apply_effects(self, now: int, audio: np.ndarray) -> np.ndarray:
-        """Run a rendered block that begins at `now` through the chain."""
-        if self._flush_start is None:
-            return self.chain.process(audio)
-        return self._flushed(now, audio)
+    def catch(self, ref: VoiceRef) -> bool:
+        """Hold a voice in its release where its level stands."""
+        return not ref.is_over and self.pool.catch(ref.voice)
 
-    @property
-    def is_gated(self) -> bool:
-        """Whether a key or the pedal holds a voice."""
-        return bool(np.any(self._gated()))
+    def set_tempo(self, now: int, beats_per_minute: float) -> None:
+        """Tell the effects the tempo from sample `now` on."""
+        self._tail.change(now, lambda: self.chain.set_tempo(beats_per_minute))
+
+    def turn_effect(self, now: int, target: str, position: float) -> None:
+        """Turn a knob of the effect chain, such as "effects.1.room_size", to a place 0..1 of its travel."""
+        knob = self._effect_knobs.get(target)
+        if knob is not None:
+            _, index, name = target.split(".")
+            value = knob.from_position(position)
+            self._tail.change(now, lambda: self.chain.set_parameter(int(index), name, value))
+
+    def choke(self, number: int, group: int) -> None:
+        """End the voices of a choke group on a channel."""
+        for voice in np.flatnonzero(self.sounding_on(number) & (self._choke == group)):
+            self.pool.kill(int(voice))
+
+    def retune(self, number: int, notes: np.ndarray) -> None:
+        """Move the sounding notes of a channel to new pitches: `notes` by key, `[128]`; silent keys stay."""
+        for voice in np.flatnonzero(self.sounding_on(number)):
+            note = notes[self._key[voice]]
+            if np.isfinite(note):
+                self.pool.voices.numbers[voice, layout.NOTE] = note + self.patch.shift
+                self.pool.nudge(int(voice))
+
+    def sounding_on(self, number: int) -> np.ndarray:
+        """Which voices sound on a channel, fading ones included, bool `[V]`."""
+        states = self.pool.voices.states
+        return (states[:, layout.PLAN_START] >= 0) & (states[:, layout.CHANNEL] == number)
+
+    def silence_channel(self, now: int, number: int) -> None:
+        """Fade out the voices of a channel; effect tails too, unless another channel sounds through them."""
+        mine = self.sounding_on(number)
+        for voice in np.flatnonzero(mine):
+            self.pool.kill(int(voice))
+        if self.pool.n_sounding == np.count_nonzero(mine):
+            self._tail.silence(now)
 
     def silence(self, now: int) -> None:
         """Fade voices and effect tails out within a few milliseconds."""
         self.pool.kill_all()
-        self._down[:] = False
-        self._key[:] = -1
-        self._flush_start = now
+        self._tail.silence(now)
 
-    def _flushed(self, now: int, audio: np.ndarray) -> np.ndarray:
-        """Fade what the effects still hold to nothing, forget it, and go on with what comes after."""
-        n_fade = round(_FLUSH_SECONDS * self.sample_rate)
-        place = np.arange(now, now + audio.shape[1]) - self._flush_start
-        split = int(np.searchsorted(place, n_fade))
-        fade = np.clip(1.0 - place[:split] / n_fade, 0.0, 1.0).astype(np.float32)
-        head = self.chain.process(audio[:, :split]) * fade
-        if split == audio.shape[1]:
-            return head
-        self.chain.reset()
-        self._flush_start = None
-        return np.concatenate([head, self.chain.process(audio[:, split:])], axis=1)
+    def render(self, now: int, out: np.ndarray) -> None:
+        """Play the voices from absolute sample `now` on into `out` `[4, n]`: both sides, then the sends."""
+        if self.pool.is_silent:
+            out[:] = 0.0
+        else:
+            out[:] = self.pool.render(now, out.shape[1])
 
-    def _note_on(self, now: int, number: int, key: int, velocity: int) -> None:
-        struck = (self._key == key) & (self._channel == number)
-        if not self.channels[number].sustain:
-            for old in np.flatnonzero(struck):
-                self.pool.release(int(old))
-        self._down[struck] = False
-        gain = self.patch.velocity_gain(velocity)
-        sound = self.patch.bank.sound(key + round(self._shift), velocity)
-        voice = self.pool.start(now, key + self._shift, number, gain, sound)
-        self._key[voice], self._channel[voice], self._down[voice] = key, number, True
+    def apply_effects(self, now: int, audio: np.ndarray) -> np.ndarray:
+        """Run a rendered block `[2, n]` that begins at `now` through the chain."""
+        return self._tail.process(now, audio)
 
-    def _note_off(self, number: int, key: int) -> None:
-        for voice in np.flatnonzero((self._key == key) & (self._channel == number) & self._down):
-            self._down[voice] = False
-            if not self.channels[number].sustain:
-                self.pool.release(int(voice))
+    def _pressure(self, voice: int, channel: Channel, expression: Expression) -> float:
+        return max(expression.pressure, channel.key_pressure[self._key[voice]] / 127.0)
 
-    def _control(self, now: int, number: int, controller: int, value: int) -> None:
-        channel = self.channels[number]
-        if controller == MODULATION:
-            channel.modulation = value
-        elif controller == VOLUME:
-            channel.volume = value
-        elif controller == PAN:
-            channel.pan = value
-        elif controller == EXPRESSION:
-            channel.expression = value
-        elif controller == SUSTAIN:
-            self._pedal(number, value >= 64)
-        elif controller in (RPN_LSB, RPN_MSB, NRPN_LSB, NRPN_MSB, DATA_MSB, DATA_LSB):
-            self._parameter(channel, controller, value)
-        elif controller == ALL_SOUND_OFF:
-            self.silence(now)
-        elif controller == RESET_CONTROLLERS:
-            channel.reset_controllers()
-            self._pedal(number, False)
-        elif ALL_NOTES_OFF <= controller <= 127:
-            for key in set(self._key[(self._channel == number) & self._down].tolist()):
-                self._note_off(number, key)
-        self._update(number)
+    def _reach(self, directions: frozenset[int]) -> None:
+        """Let the sounding voices know the directions of timbre that are used from now on."""
+        new = directions - self._gone
+        if not new:
+            return
+        self._gone |= new
+        numbers, states = self.pool.voices.numbers, self.pool.voices.states
+        for voice in np.flatnonzero(states[:, layout.PLAN_START] >= 0):
+            rows = self.patch.bank.direction_rows(round(numbers[voice, layout.NOTE]), tuple(self._gone))
+            self.pool.voices.directions[voice, : len(rows)] = rows
 
-    def _parameter(self, channel: Channel, controller: int, value: int) -> None:
-        """RPN 0, pitch bend range: semitones by data entry MSB, cents by LSB."""
-        msb, lsb = channel.parameter
-        if controller == RPN_MSB:
-            channel.parameter = (value, lsb)
-        elif controller == RPN_LSB:
-            channel.parameter = (msb, value)
-        elif controller in (NRPN_LSB, NRPN_MSB):
-            channel.parameter = _NO_PARAMETER
-        elif channel.parameter == (0, 0):
-            semitones = channel.bend_range_semitones
-            whole = min(value, 96) if controller == DATA_MSB else int(semitones)
-            cents = min(value, 99) if controller == DATA_LSB else round(100.0 * (semitones - int(semitones)))
-            channel.bend_range_semitones = whole + cents / 100.0
+    def _move_lfo_clock(self, now: int, number: int, row: np.ndarray) -> None:
+        """Let the shared LFOs of a channel go on from where they are at the speeds they have now."""
+        turns = row[layout.CHANNEL_LFO_HZ : layout.CHANNEL_LFO_HZ + 3] / self.sample_rate
+        clock = self._lfo_clock[number]
+        for lfo in np.flatnonzero(clock[:, 2] != turns):
+            clock[lfo] = clock[lfo, 0] + (now - clock[lfo, 1]) * clock[lfo, 2], now, turns[lfo]
 
-    def _pedal(self, number: int, is_down: bool) -> None:
-        was_down = self.channels[number].sustain
-        self.channels[number].sustain = is_down
-        if was_down and not is_down:
-            for voice in np.flatnonzero((self._channel == number) & ~self._down & (self._key >= 0)):
-                self.pool.release(int(voice))
-
-    def _update(self, number: int) -> None:
-        """Hand a channel's numbers to the voices."""
-        channel = self.channels[number]
-        left, right = channel.gains()
-        depth = self.patch.preset.modulation.vibrato_depth_cents * channel.modulation / 127.0
-        row = self.pool.channels[number]
-        row[layout.CHANNEL_LEFT], row[layout.CHANNEL_RIGHT] = left * self._gain, right * self._gain
-        row[layout.CHANNEL_CENTS] = 100.0 * channel.bend * channel.bend_range_semitones
-        row[layout.CHANNEL_VIBRATO_CENTS] = depth
-        self.pool.touch(number)
-
-    def _reset_channels(self) -> None:
-        bend_range = self.patch.preset.modulation.bend_range_semitones
-        for number in range(N_CHANNELS):
-            self.channels[number] = Channel(bend_range_semitones=bend_range)
-            self._update(number)
-
-    def _gated(self) -> np.ndarray:
-        pedalled = np.array([channel.sustain for channel in self.channels])[self._channel]
-        return self.pool.held() & (self._down | (pedalled & (self._key >= 0)))
+    def _lfo_phases(self, now: int, number: int, surroundings: Surroundings) -> tuple[float, float, float]:
+        """Where the LFOs of a note that starts now begin."""
+        clock = self._lfo_clock[number]
+        phases = [clock[0, 0] + (now - clock[0, 1]) * clock[0, 2]]
+        for i, lfo in enumerate((self.patch.preset.lfo_1, self.patch.preset.lfo_2), 1):
+            beats = beats_of(lfo.sync)
+            if lfo.per_voice:
+                phases.append(lfo.phase)
+            elif beats is not None:
+                phases.append(lfo.phase + surroundings.beat / beats)
+            else:
+                phases.append(lfo.phase + clock[i, 0] + (now - clock[i, 1]) * clock[i, 2])
+        return phases[0], phases[1], phases[2]

@@ -28,7 +28,8 @@ from neuralsynth.analysis.folder import Recording, read_folder
 from neuralsynth.errors import RecordingError
 from neuralsynth.instrument import Instrument
 from neuralsynth.model import Decoded, InstrumentModel
-from neuralsynth.sound.voices import VoicePool, VoiceSettings, VoiceSound
+from neuralsynth.sound.rows import SpectrumRows, VoiceSound
+from neuralsynth.sound.voices import Strike, VoicePool, VoiceSettings
 from neuralsynth.spec import Quality, point_name
 from neuralsynth.spectrum import NoteSpectrum, SpectrumGrid
 from neuralsynth.units import hz_to_note
@@ -138,8 +139,10 @@ def play_spectrum(
     spectrum: NoteSpectrum, note: float, n_samples: int, sample_rate: int, sustain: tuple[float, float] | None
 ) -> np.ndarray:
     """One held note of a spectrum through the real voice kernel: float32 `[n]`."""
-    pool = VoicePool(spectrum.grid, sample_rate, VoiceSettings(polyphony=1, sustain=sustain), 4096)
-    pool.start(0, note, 0, 1.0, VoiceSound(spectrum.partials, spectrum.ratios, spectrum.cents, spectrum.noise))
+    rows = SpectrumRows(spectrum.grid)
+    sound = VoiceSound(spectrum.partials, spectrum.ratios, spectrum.cents, spectrum.noise)
+    pool = VoicePool(rows, sample_rate, VoiceSettings(polyphony=1, sustain=sustain), 4096)
+    pool.start(0, rows.add([sound]), Strike(note))
     blocks = [pool.render(at, min(4096, n_samples - at))[0].copy() for at in range(0, n_samples, 4096)]
     return np.concatenate(blocks)
 

@@ -243,7 +243,7 @@ def test_channels_are_independent(sustaining, decaying):
 
 
 @pytest.mark.parametrize(
-    "panic", [[(CONTROL, 120, 0)], [(CONTROL, 64, 0), (CONTROL, 66, 0), (CONTROL, 123, 0)], [(0xFF,)]]
+    "panic", [[(CONTROL, 120, 0)], [(CONTROL, 64, 0), (CONTROL, 66, 0), (CONTROL, 69, 0), (CONTROL, 123, 0)], [(0xFF,)]]
 )
 def test_no_note_sticks_after_random_and_hostile_events_and_a_panic(sustaining, panic):
     engine, rng = Engine(sustaining, RATE, 1024), np.random.default_rng(11)

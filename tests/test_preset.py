@@ -20,12 +20,11 @@ from neuralsynth.effects import EffectChain
 from neuralsynth.errors import PresetError
 from neuralsynth.format_page import with_tables
 from neuralsynth.knobs import Knob
+from neuralsynth.midi.parameters import DESTINATIONS as NRPN_NAMES
+from neuralsynth.performance import load_performance
 from neuralsynth.preset import (
     FORMAT_VERSION,
-    SECTIONS,
-    Envelope,
     Preset,
-    Sound,
     bare_preset,
     find_preset,
     load_preset,
@@ -34,6 +33,22 @@ from neuralsynth.preset import (
     shipped_folder,
     shipped_presets,
 )
+from neuralsynth.preset_sections import (
+    SECTIONS,
+    Envelope,
+    Envelope2,
+    Filter,
+    Layer,
+    Lfo,
+    Modulation,
+    Morph,
+    Sound,
+    Tuning,
+    Voices,
+)
+from neuralsynth.routes import DESTINATIONS, SOURCES, Route, controller_of, destination
+from neuralsynth.settings import Choice, Switch, checked_value, settings_of
+from neuralsynth.toml_file import read_toml, toml_value
 
 PAGE = Path(__file__).parent.parent / "presets" / "README.md"
 SMALLEST = 'format_version = 1\nname = "A"\nmodel = "a.onnx"\n'
@@ -70,6 +85,7 @@ type = "vst3"
 plugin = "Zam Compressor"
 parameters = { "thresh old" = -18.0, bypass = false, mode = "a" }
 """
+LAYERED = 'format_version = 1\nname = "L"\n[[layers]]\npreset = "cello"\n'
 
 
 @pytest.fixture
@@ -112,8 +128,8 @@ def test_every_key_is_read(folder):
 
 def test_the_smallest_preset_has_every_default(folder):
     preset = load(folder, SMALLEST)
-    for section, knobs in SECTIONS.items():
-        assert all(getattr(getattr(preset, section), knob.name) == knob.default for knob in knobs)
+    for section, struct in SECTIONS.items():
+        assert getattr(preset, section) == struct()
     assert preset.sound.point is None and preset.sound.axes == {} and preset.effects == ()
 
 
@@ -157,16 +173,6 @@ def test_a_preset_cannot_be_changed(folder):
         preset.sound.gain_db = 0.0
 
 
-def test_the_structs_and_the_knob_tables_agree():
-    from neuralsynth.preset import _STRUCTS
-
-    for section, knobs in SECTIONS.items():
-        defaults = {
-            f.name: f.default for f in msgspec.structs.fields(_STRUCTS[section]) if f.name not in ("point", "axes")
-        }
-        assert defaults == {knob.name: knob.default for knob in knobs}
-
-
 def test_a_preset_saved_at_96_khz_with_a_cutoff_of_40_khz_opens_at_44_1_khz(folder):
     preset = load(folder, SMALLEST + '[[effects]]\ntype = "lowpass"\ncutoff_frequency_hz = 40_000\n')
     import numpy as np
@@ -178,7 +184,7 @@ def test_a_preset_saved_at_96_khz_with_a_cutoff_of_40_khz_opens_at_44_1_khz(fold
 
 # ---- numbers
 
-NUMBERS = [(section, knob) for section, knobs in SECTIONS.items() for knob in knobs]
+NUMBERS = [(section, s) for section, struct in SECTIONS.items() for s in settings_of(struct) if isinstance(s, Knob)]
 NUMBERS += [
     (name, setting) for name, effect in EFFECTS.items() for setting in effect.settings if isinstance(setting, Knob)
 ]
@@ -292,6 +298,327 @@ def test_a_newer_version_is_refused_with_the_advice_to_update(folder):
 
 def test_ten_thousand_effects_are_refused(folder):
     refused(folder, SMALLEST + '[[effects]]\ntype="gain"\n' * 10_000, "10000 effects; use at most 32")
+
+
+# ---- what a preset can say about the way it plays
+
+#: For each section a table that changes every field, and its struct.
+PLAYED = {
+    "envelope_2": ("attack_seconds = 1\ndecay_seconds = 2\nsustain_level = 0.5\nrelease_seconds = 3\n",
+                   Envelope2(1.0, 2.0, 0.5, 3.0)),
+    "filter": (('type = "bandpass"\npoles = 4\ncutoff_hz = 440\nresonance = 0.5\nkey_tracking = 1\nvelocity_octaves = -2\n'
+               "envelope_octaves = 3.5\n"), Filter("bandpass", 4, 440.0, 0.5, 1.0, -2.0, 3.5)),
+    "lfo_2": (('shape = "sample_hold"\nrate_hz = 0.5\nsync = "1/8d"\ndepth = 0.25\ndelay_seconds = 1\nfade_seconds = 2\n'
+              "phase = 0.75\nper_voice = false\n"), Lfo("sample_hold", 0.5, "1/8d", 0.25, 1.0, 2.0, 0.75, False)),
+    "modulation": ("bend_range_semitones = 12\nvibrato_rate_hz = 6\nvibrato_depth_cents = 50\nvibrato_delay_seconds = 1\n",
+                   Modulation(12.0, 6.0, 50.0, 1.0)),
+    "voices": (('polyphony = 16\nmode = "legato"\npriority = "low"\nunison = 4\ndetune_cents = 20\nspread = 1\n'
+               'glide_seconds = 0.1\nglide = "always"\nglide_mode = "rate"\nhalf_pedal = false\npedal_catch = false\n'),
+               Voices(16, "legato", "low", 4, 20.0, 1.0, 0.1, "always", "rate", False, False)),
+    "tuning": ('scale = "a.scl"\nkeyboard = "a.kbm"\na4_hz = 415.3\nstretch = 0.5\n', Tuning("a.scl", "a.kbm", 415.3, 0.5)),
+    "morph": ('to = "b.onnx"\nposition = 0.5\n', Morph("b.onnx", "", 0.5)),
+    "sound": (('point = "p"\naxes = { x = 0.5 }\ngain_db = 1\ntranspose_semitones = 2\ntune_cents = 3\n'
+              "velocity_sensitivity = 0.5\nvelocity_curve = -0.5\nnoise_db = -6\npan = 0.25\ndynamics = -1\n"),
+              Sound("p", {"x": 0.5}, 1.0, 2, 3.0, 0.5, -0.5, -6.0, 0.25, -1.0)),
+}  # fmt: skip
+
+
+@pytest.fixture
+def neighbours(folder):
+    """Files that a preset in the folder may name."""
+    for name in ("a.scl", "a.kbm", "b.onnx"):
+        (folder / name).write_bytes(b"something")
+    (folder / "plain.toml").write_text(SMALLEST)
+    (folder / "kit.toml").write_text(LAYERED)
+    return folder
+
+
+@pytest.mark.parametrize("section", PLAYED)
+def test_every_field_of_a_section_is_read_written_and_read_again(neighbours, section):
+    table, struct = PLAYED[section]
+    assert all(value != default for value, default in zip(
+        msgspec.structs.astuple(struct), msgspec.structs.astuple(SECTIONS[section]()), strict=True
+    ) if value not in ("", None))  # fmt: skip
+    preset = load(neighbours, f"{SMALLEST}[{section}]\n{table}")
+    assert getattr(preset, section) == struct
+    save_preset(preset, neighbours / "saved.toml")
+    assert load_preset(neighbours / "saved.toml") == preset
+
+
+def test_the_second_envelope_is_a_short_pluck_by_default():
+    assert Preset(name="a", folder=Path()).envelope_2 == Envelope2(0.0, 0.3, 0.0, 0.3)
+    assert Preset(name="a", folder=Path()).envelope == Envelope(0.0, 0.0, 1.0, 0.08)
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_the_defaults_of_every_section_are_values_it_takes(section):
+    for setting in settings_of(SECTIONS[section]):
+        default = getattr(SECTIONS[section](), setting.name)
+        assert default is None or checked_value(setting, default) == default
+        assert setting.says
+
+
+SWITCHES = [
+    (section, s.name) for section, struct in SECTIONS.items() for s in settings_of(struct) if isinstance(s, Switch)
+]
+CHOICES = [(section, s) for section, struct in SECTIONS.items() for s in settings_of(struct) if isinstance(s, Choice)]
+
+
+@pytest.mark.parametrize("section, name", SWITCHES)
+def test_a_switch_is_true_or_false_and_nothing_else(folder, section, name):
+    for wrong in ("1", "0", '"true"', "nan", "[]"):
+        refused(folder, f"{SMALLEST}[{section}]\n{name} = {wrong}\n", f"[{section}]: {name} is", "use true or false")
+    for right in (True, False):
+        text = f"{SMALLEST}[{section}]\n{name} = {str(right).lower()}\n"
+        assert getattr(getattr(load(folder, text), section), name) is right
+
+
+@pytest.mark.parametrize("section, choice", CHOICES, ids=lambda x: x if isinstance(x, str) else x.name)
+def test_a_choice_takes_its_options_and_nothing_else(folder, section, choice):
+    for wrong in ("nan", "3", "2.0", "true", '"no such"', '""', "['sine']"):
+        refused(
+            folder, f"{SMALLEST}[{section}]\n{choice.name} = {wrong}\n", f"{choice.name} is", str(choice.options[0])
+        )
+    for option in choice.options:
+        preset = load(folder, f"{SMALLEST}[{section}]\n{choice.name} = {toml_value(option)}\n")
+        assert getattr(getattr(preset, section), choice.name) == option
+
+
+@pytest.mark.parametrize("text, words", [
+    ('[filter]\ntype = "lopass"\n', ("[filter]: type is 'lopass'; use lowpass",)),
+    ("[filter]\ncutoff = 100\n", ("[filter]: 'cutoff' is unknown", "use cutoff_hz")),
+    ('[lfo_1]\nsync = "1/4x"\n', ("sync is '1/4x'; use 1/4",)),
+    ("[lfo_3]\n", ("'lfo_3' is unknown", "use lfo_")),
+    ('[voices]\nmode = "monophonic"\n', ("mode is 'monophonic'; use mono",)),
+    ("[voices]\nunison = 2.5\n", ("unison is 2.5; use a whole number from 1 to 8 voices",)),
+    ('[tuning]\nkeyboard = "a.kbm"\n', ("[tuning]: keyboard is given without a scale",)),
+    ('[tuning]\nscale = "a.txt"\n', ("scale is 'a.txt'; name a .scl file",)),
+    ('[tuning]\nscale = "none.scl"\n', ("[tuning]: scale: there is no file 'none.scl'",)),
+    ('[tuning]\nscale = "../a.scl"\n', ("scale is '../a.scl'; use the plain name",)),
+    ("[tuning]\na4_hz = 44\n", ("a4_hz is 44; use a number from 380 to 500 Hz",)),
+    ('[morph]\nto = "plain.toml"\npoint = "p"\n', ("[morph]: to and point",)),
+    ('[morph]\nto = "kit.toml"\n', ("[morph]: to: 'kit.toml' is made of layers",)),
+    ('[morph]\nto = "chello"\n', ("[morph]: to: 'chello': there is no such preset", "cello")),
+    ('[morph]\nto = "/etc/passwd"\n', ("to is '/etc/passwd'; use the plain name",)),
+    ('[morph]\nto = "https://x.org/a.toml"\n', ("use the plain name",)),
+])  # fmt: skip
+def test_what_a_section_may_not_say_is_refused_by_name(neighbours, text, words):
+    refused(neighbours, SMALLEST + text, *words)
+
+
+def test_two_presets_that_morph_into_each_other_load(neighbours):
+    (neighbours / "other.toml").write_text(SMALLEST + '[morph]\nto = "p.toml"\n')
+    assert load(neighbours, SMALLEST + '[morph]\nto = "other.toml"\n').morph.to == "other.toml"
+    assert load(neighbours, SMALLEST + '[morph]\nto = "p.toml"\n').morph.to == "p.toml"
+
+
+# ---- routes
+
+
+def route(source="lfo_1", to="filter.cutoff_hz", more=""):
+    return f'{SMALLEST}[[routes]]\nsource = "{source}"\nto = "{to}"\n{more}\n'
+
+
+@pytest.mark.parametrize("source", [*SOURCES, "cc0", "cc1", "cc74", "cc119"])
+def test_every_source_can_be_routed_and_scale_another(folder, source):
+    assert load(folder, route(source)).routes == (Route(source, "filter.cutoff_hz", 1.0, ""),)
+    assert load(folder, route(more=f'via = "{source}"')).routes[0].via == source
+
+
+@pytest.mark.parametrize("to", [*DESTINATIONS, "axes.brightness", "axes.odd name", "latent.1", "latent.999"])
+def test_every_destination_takes_its_limit_and_no_more(folder, to):
+    target = destination(to)
+    for amount in (target.limit, -target.limit, 0.0):
+        assert load(folder, route(to=to, more=f"amount = {amount!r}")).routes[0].amount == amount
+    for amount in (1.001 * target.limit, -1.001 * target.limit):
+        refused(
+            folder,
+            route(to=to, more=f"amount = {amount!r}"),
+            "route 1: amount",
+            f"{-target.limit:g} to {target.limit:g}",
+        )
+
+
+def test_times_rates_and_cutoffs_are_moved_in_octaves_and_all_else_in_its_own_unit():
+    octaves = {name for name, target in DESTINATIONS.items() if target.octaves}
+    assert octaves == {
+        "filter.cutoff_hz", "lfo_1.rate_hz", "lfo_2.rate_hz", "modulation.vibrato_rate_hz",
+        *(f"{e}.{key}_seconds" for e in ("envelope", "envelope_2") for key in ("attack", "decay", "release")),
+    }  # fmt: skip
+    assert DESTINATIONS["filter.cutoff_hz"].unit == "octaves" and DESTINATIONS["sound.tune_cents"].unit == "cents"
+
+
+def test_amounts_reach_as_far_as_can_be_heard():
+    limits = {"sound.tune_cents": 9600, "sound.gain_db": 96, "sound.noise_db": 96, "filter.cutoff_hz": 10, "sound.pan": 2,
+              "modulation.vibrato_depth_cents": 200, "morph.position": 2, "axes.x": 2, "latent.1": 4}  # fmt: skip
+    assert {name: destination(name).limit for name in limits} == limits
+
+
+def test_the_destinations_are_knobs_of_the_sections_under_the_numbers_of_their_nrpns():
+    assert tuple(DESTINATIONS) == NRPN_NAMES
+    for name, target in DESTINATIONS.items():
+        section, key = name.split(".")
+        assert target.knob in settings_of(SECTIONS[section]) and target.knob.name == key
+
+
+def test_controllers_are_sources_by_number_and_four_by_name():
+    assert [controller_of(s) for s in ("wheel", "breath", "foot", "expression")] == [1, 2, 4, 11]
+    assert [controller_of(f"cc{i}") for i in range(120)] == list(range(120))
+    assert [controller_of(s) for s in ("cc120", "cc01", "cc-1", "cc", "CC1", "lfo_1", "cc1\n")] == [None] * 7
+
+
+@pytest.mark.parametrize("text, words", [
+    (route("lfo"), ("route 1: source 'lfo' is unknown; use lfo_",)),
+    (route("cc120"), ("source 'cc120' is unknown",)),
+    (route("velosity"), ("use velocity",)),
+    (route(to="filter.cutof"), ("to 'filter.cutof' is unknown; use filter.cutoff_hz",)),
+    (route(to="voices.polyphony"), ("'voices.polyphony' is unknown",)),
+    (route(to="axes."), ("'axes.' is unknown",)),
+    (route(to="latent.0"), ("'latent.0' is unknown",)),
+    (route(to="latent.1000"), ("'latent.1000' is unknown",)),
+    (route(to="latent.01"), ("'latent.01' is unknown",)),
+    (route(to="latent.99999999999999999999"), ("is unknown",)),
+    (route(to=""), ("to is ''",)),
+    (route(""), ("source is ''",)),
+    (route(more='via = "no"'), ("via 'no' is unknown",)),
+    (route(more="amount = nan"), ("amount is nan",)),
+    (route(more="amount = 10.5"), ("amount is 10.5; use a number from -10 to 10 octaves",)),
+    (route(more='amount = "1"'), ("amount is '1'",)),
+    (route(more="curve = 1"), ("'curve' is unknown; use source, to, amount, via",)),
+    (SMALLEST + '[[routes]]\nto = "sound.pan"\n', ("source is missing",)),
+    (SMALLEST + '[[routes]]\nsource = "one"\n', ("to is missing",)),
+    (SMALLEST + "routes = 1\n", ("routes is 1; write each of the routes as a [[routes]] table",)),
+    (SMALLEST + "routes = [1]\n", ("routes is [1]",)),
+    (SMALLEST + "[[routes]]\nsource = 1\nto = 2\n", ("source is 1",)),
+    (SMALLEST + '[[routes]]\nsource = "one"\nto = "sound.pan"\n' * 33, ("has 33 routes; use at most 32",)),
+])  # fmt: skip
+def test_a_wrong_route_is_refused_with_the_closest_names(folder, text, words):
+    refused(folder, text, *words)
+
+
+def test_routes_are_read_back_in_their_order(folder):
+    text = (
+        route("key", "sound.tune_cents", "amount = -50") + '[[routes]]\nsource = "one"\nto = "axes.a b"\nvia = "cc7"\n'
+    )
+    preset = load(folder, text)
+    assert preset.routes == (Route("key", "sound.tune_cents", -50.0), Route("one", "axes.a b", 1.0, "cc7"))
+    save_preset(preset, folder / "saved.toml")
+    assert load_preset(folder / "saved.toml") == preset
+
+
+# ---- layers
+
+
+def layers(*tables):
+    return 'format_version = 1\nname = "L"\n' + "".join(f"[[layers]]\n{table}\n" for table in tables)
+
+
+def test_layers_are_read_written_and_read_again(neighbours):
+    preset = load(neighbours, layers(
+        'preset = "plain.toml"\nkey_high = 59', 'preset = "b.onnx"\nkey_low = 60\nvelocity_low = 64\nvelocity_high = 100',
+        'preset = "cello"\ntranspose_semitones = -12\ngain_db = -6\npan = 0.5\nfixed_key = 36\nchoke_group = 2\none_shot = true',
+    ))  # fmt: skip
+    assert preset.model == "" and preset.effects == ()
+    assert preset.layers == (
+        Layer("plain.toml", key_high=59),
+        Layer("b.onnx", 60, 127, 64, 100),
+        Layer("cello", 0, 127, 1, 127, -12, -6.0, 0.5, 36, 2, True),
+    )
+    save_preset(preset, neighbours / "saved.toml")
+    assert load_preset(neighbours / "saved.toml") == preset
+
+
+def test_a_layered_preset_with_settings_of_its_own_is_not_saved(neighbours):
+    preset = load(neighbours, LAYERED)
+    for wrong in ({"sound": Sound(gain_db=-6.0)}, {"routes": (Route("one", "sound.pan"),)}, {"model": "a.onnx"}):
+        with pytest.raises(PresetError, match="has layers and"):
+            save_preset(msgspec.structs.replace(preset, **wrong), neighbours / "wrong.toml")
+    assert not (neighbours / "wrong.toml").exists()
+
+
+LAYER_NUMBERS = [setting for setting in settings_of(Layer) if isinstance(setting, Knob)]
+
+
+@pytest.mark.parametrize("knob", LAYER_NUMBERS, ids=lambda knob: knob.name)
+def test_no_number_of_a_layer_takes_what_is_out_of_its_range(neighbours, knob):
+    span = knob.high - knob.low
+    wrong = [
+        *NOT_IN_RANGE,
+        repr(knob.low - 0.01 * span),
+        repr(knob.high + 0.01 * span),
+        *(["0.5"] if knob.whole else []),
+    ]
+    for number in wrong:
+        refused(neighbours, layers(f'preset = "cello"\n{knob.name} = {number}'), f"layer 1: {knob.name} is", "use a")
+    for number in (knob.low, knob.high, knob.default):
+        wide = "" if knob.name.startswith(("key", "velocity")) else "key_high = 127\n"
+        preset = load(neighbours, layers(f'preset = "cello"\n{wide}{knob.name} = {number!r}'))
+        assert getattr(preset.layers[0], knob.name) == number
+
+
+@pytest.mark.parametrize("text, words", [
+    (layers("key_low = 1"), ("layer 1: preset is missing",)),
+    (layers('preset = ""'), ("layer 1: preset is ''",)),
+    (layers("preset = 1"), ("layer 1: preset is 1",)),
+    (layers('preset = "cello"', 'preset = "cello"\nkey = 1'), ("layer 2: 'key' is unknown; use key_",)),
+    (layers('preset = "cello"\nkey_low = 61\nkey_high = 60'), ("key_low 61 is above key_high 60",)),
+    (layers('preset = "cello"\nvelocity_low = 9\nvelocity_high = 8'), ("velocity_low 9 is above velocity_high 8",)),
+    (layers('preset = "cello"\none_shot = 1'), ("one_shot is 1; use true or false",)),
+    (layers('preset = "chello"'), ("layer 1: 'chello': there is no such preset", "cello")),
+    (layers('preset = "none.toml"'), ("layer 1: there is no file 'none.toml'",)),
+    (layers('preset = "cello"', 'preset = "kit.toml"'), ("layer 2: 'kit.toml' is made of layers itself",)),
+    (layers('preset = "p.toml"'), ("layer 1: 'p.toml' is made of layers itself",)),
+    (layers('preset = "broken.toml"'), ("layer 1: ", "broken.toml: name is missing")),
+    (layers('preset = "cello"') + '[morph]\nto = "cello"\n', ("has layers and morph; say in the presets of the layers",)),
+    (layers('preset = "cello"') + "[sound]\ngain_db = 0\n", ("has layers and sound",)),
+    (layers('preset = "cello"') + '[[effects]]\ntype = "gain"\n', ("has layers and effects",)),
+    (layers('preset = "cello"') + '[[routes]]\nsource = "one"\nto = "sound.pan"\n', ("has layers and routes",)),
+    (SMALLEST + '[[layers]]\npreset = "cello"\n', ("has layers and model",)),
+    (SMALLEST + "layers = 1\n", ("layers is 1",)),
+    (layers(), ("model is None",)),
+    (layers(*['preset = "cello"'] * 129), ("has 129 layers; use at most 128",)),
+])  # fmt: skip
+def test_a_wrong_layer_is_refused(neighbours, text, words):
+    (neighbours / "broken.toml").write_text('format_version = 1\nmodel = "a.onnx"\n')
+    refused(neighbours, text, *words)
+
+
+@pytest.mark.parametrize("name", [
+    "../out.toml", "/etc/out.toml", "sub/in.toml", "sub\\\\in.toml", "C:out.toml", "~/out.toml", ".hidden.toml", "link.toml",
+    "https://x.org/a.toml", "..", "../cello", "sub.toml", "a\\u0000.toml", "out.TOML",
+])  # fmt: skip
+@pytest.mark.parametrize("place", ["layers", "morph"])
+def test_no_name_of_another_preset_leads_out_of_the_folder(tmp_path, name, place):
+    home = tmp_path / "home"
+    (home / "sub").mkdir(parents=True)
+    (home / "sub.toml").mkdir()
+    (home / "a.onnx").write_bytes(b"a model")
+    (tmp_path / "a.onnx").write_bytes(b"a model")
+    for path in (tmp_path / "out.toml", home / "sub" / "in.toml", home / ".hidden.toml", home / "fine.toml"):
+        path.write_text(SMALLEST)
+    (home / "sub" / "a.onnx").write_bytes(b"a model")
+    (home / "link.toml").symlink_to(tmp_path / "out.toml")
+    text = layers('preset = "{}"') if place == "layers" else SMALLEST + '[morph]\nto = "{}"\n'
+    refused(home, text.format(name))
+    assert load(home, text.format("fine.toml"))
+
+
+def test_layers_of_megabytes_are_refused_within_two_seconds_of_work(folder):
+    deep = SMALLEST + "[sound.axes]\n" + "".join(f"# {'.' * 30}\n" for _ in range(7000))
+    for i in range(20):
+        (folder / f"big{i}.toml").write_text(deep)
+    start = time.process_time()
+    refused(folder, layers(*(f'preset = "big{i}.toml"' for i in range(20))), "more than 1024 kB together")
+    assert time.process_time() - start < 2.0
+
+
+def test_layers_of_one_preset_read_it_once(neighbours, monkeypatch):
+    reads = []
+    monkeypatch.setattr(
+        "neuralsynth.preset.read_toml", lambda path, *rest: reads.append(path) or read_toml(path, *rest)
+    )
+    load(neighbours, layers(*['preset = "plain.toml"'] * 128))
+    assert [path.name for path in reads] == ["p.toml", "plain.toml"]
 
 
 # ---- files that are no presets
@@ -422,13 +749,27 @@ def test_the_tables_of_the_format_page_are_up_to_date():
 
 
 def test_the_example_presets_of_the_page_load(folder):
+    for name in ("alto-sax.onnx", "cello.onnx"):
+        (folder / name).write_bytes(b"a model")
+    for name in ("slow-strings", "kick", "closed-hat", "open-hat", "kit"):
+        (folder / f"{name}.toml").write_text(SMALLEST)
     blocks = [block.split("```")[0] for block in PAGE.read_text("utf-8").split("```toml\n")[1:]]
-    whole = [block for block in blocks if block.startswith("format_version")]
-    parts = [block for block in blocks if block.startswith("[[effects]]")]
-    assert len(whole) == 1 and len(parts) == 1
-    (folder / "alto-sax.onnx").write_bytes(b"a model")
-    assert len(load(folder, whole[0]).effects) == 2
-    assert load(folder, SMALLEST + parts[0]).effects[0].type == "vst3"
+    kinds = {"preset": [], "part": [], "performance": [], "plugins": []}
+    for block in blocks:
+        whole = "performance" if "[[programs]]" in block else "preset"
+        part = "plugins" if block.startswith("[plugins]") else "part"
+        kinds[whole if block.startswith("format_version") else part].append(block)
+    presets = [load(folder, text) for text in kinds["preset"]]
+    assert [(p.name, len(p.effects), len(p.routes), len(p.layers)) for p in presets] == [
+        ("Alto sax", 2, 0, 0), ("Cello to saxophone", 0, 1, 0), ("Cello and saxophone", 0, 0, 2),
+        ("Piano and strings", 0, 0, 2), ("Kit", 0, 0, 3),
+    ]  # fmt: skip
+    sweep, plugin = (load(folder, SMALLEST + text) for text in kinds["part"])
+    assert [r.via for r in sweep.routes] == ["", "pressure"] and plugin.effects[0].type == "vst3"
+    (folder / "q.performance.toml").write_text(kinds["performance"][0])
+    quartet = load_performance(folder / "q.performance.toml")
+    assert quartet.preset_for(0, (0, 0), 41) == "cello" and quartet.start_preset(9) == "kit.toml"
+    assert len(kinds["performance"]) == len(kinds["plugins"]) == 1
 
 
 def test_reading_presets_loads_no_heavy_library():

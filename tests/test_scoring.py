@@ -13,7 +13,7 @@ from neuralsynth import scoring
 from neuralsynth.analysis.folder import read_folder
 from neuralsynth.errors import RecordingError
 from neuralsynth.instrument import Instrument
-from neuralsynth.patch import NoteBank
+from neuralsynth.note_bank import NoteBank
 from neuralsynth.scoring import fit_latent, score
 from neuralsynth.spec import Provenance
 from neuralsynth.spectrum import NoteSpectrum, SpectrumGrid

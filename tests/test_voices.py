@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from neuralsynth.sound import envelope, layout
-from neuralsynth.sound.voices import VoicePool, VoiceSettings, VoiceSound
+from neuralsynth.sound.rows import SpectrumRows, VoiceSound
+from neuralsynth.sound.voices import Strike, VoicePool, VoiceSettings
 from neuralsynth.spectrum import NoteSpectrum, SpectrumGrid, stretched_ratios
 from neuralsynth.units import gain_to_db, note_to_hz, ratio_to_cents
 from tests.signals import resynthesise
@@ -23,13 +24,19 @@ def steady_sound(n_partials_sounding=1, amplitude=0.1, noise=0.0, ratios=None, c
     return VoiceSound(partials, ratios, np.full(GRID.n_frames, cents), np.full(shape, noise, np.float32))
 
 
-def pool_of(rate=RATE, **settings):
-    return VoicePool(GRID, rate, VoiceSettings(**({"sustain": (0.5, 1.5)} | settings)), 8192)
+def pool_of(rate=RATE, attack=0.0, decay=0.0, sustain_level=1.0, release=0.08, **settings):
+    pool = VoicePool(SpectrumRows(GRID), rate, VoiceSettings(**({"sustain": (0.5, 1.5)} | settings)), 8192)
+    pool.set_envelope(attack, decay, sustain_level, release)
+    return pool
 
 
-def play(pool, n_samples, start=0, block=1000):
+def start(pool, now, note, channel, gain, sound):
+    return pool.start(now, pool.rows.add([sound]), Strike(note, channel, gain))
+
+
+def play(pool, n_samples, first=0, block=1000):
     parts = [
-        pool.render(at, min(block, start + n_samples - at)).copy() for at in range(start, start + n_samples, block)
+        pool.render(at, min(block, first + n_samples - at))[:2].copy() for at in range(first, first + n_samples, block)
     ]
     return np.concatenate(parts, axis=1)
 
@@ -46,14 +53,14 @@ def strongest_hz(audio, rate=RATE):
 @pytest.mark.parametrize("note", [21, 45, 69, 84.37, 108])
 def test_a_voice_sounds_at_its_pitch_within_a_tenth_of_a_cent(note, rate):
     pool = pool_of(rate)
-    pool.start(0, note, 0, 1.0, steady_sound())
+    start(pool, 0, note, 0, 1.0, steady_sound())
     audio = play(pool, rate)[0][rate // 10 :]
     assert abs(ratio_to_cents(strongest_hz(audio, rate) / note_to_hz(note))) < 0.1
 
 
 def test_a_partial_has_the_level_the_spectrum_says():
     pool = pool_of()
-    pool.start(0, 69, 0, 1.0, steady_sound(amplitude=0.25))
+    start(pool, 0, 69, 0, 1.0, steady_sound(amplitude=0.25))
     rms = np.sqrt(np.mean(play(pool, RATE)[0][RATE // 4 :] ** 2))
     assert abs(gain_to_db(rms) - gain_to_db(0.25 / np.sqrt(2))) < 0.01
 
@@ -62,7 +69,7 @@ def test_noise_bands_have_the_level_and_the_place_the_spectrum_says():
     sound = steady_sound(0)
     sound.noise[:, 10] = 0.1
     pool = pool_of()
-    pool.start(0, 69, 0, 1.0, sound)
+    start(pool, 0, 69, 0, 1.0, sound)
     audio = play(pool, 2 * RATE)[0][RATE // 4 :]
     assert abs(gain_to_db(np.sqrt(np.mean(audio**2))) - gain_to_db(0.1)) < 0.3
     power = np.abs(np.fft.rfft(audio)) ** 2
@@ -75,7 +82,7 @@ def test_noise_of_two_voices_adds_in_power():
     def level(count):
         pool = pool_of()
         for _ in range(count):
-            pool.start(0, 60, 0, 1.0, steady_sound(0, noise=0.01))
+            start(pool, 0, 60, 0, 1.0, steady_sound(0, noise=0.01))
         return np.sqrt(np.mean(play(pool, RATE)[0][RATE // 4 :] ** 2))
 
     assert abs(gain_to_db(level(2) / level(1)) - gain_to_db(np.sqrt(2))) < 0.05
@@ -91,7 +98,7 @@ def test_a_moving_inharmonic_spectrum_matches_a_plain_numpy_resynthesis():
         GRID, partials, stretched_ratios(GRID.n_partials, 3e-4), cents, np.zeros((GRID.n_frames, GRID.n_bands))
     )
     pool = pool_of(sustain=None)
-    pool.start(0, 48, 0, 1.0, VoiceSound(partials, spectrum.ratios, cents, spectrum.noise))
+    start(pool, 0, 48, 0, 1.0, VoiceSound(partials, spectrum.ratios, cents, spectrum.noise))
     ours = play(pool, int(1.5 * RATE))[0]
     plain = resynthesise(spectrum, float(note_to_hz(48)), len(ours), RATE)
     window = np.hanning(4096)
@@ -105,7 +112,7 @@ def test_a_moving_inharmonic_spectrum_matches_a_plain_numpy_resynthesis():
 
 def test_partials_above_nyquist_are_silent_not_folded():
     pool = pool_of(22_050)
-    pool.start(0, 96, 0, 1.0, steady_sound(48))  # 2093 Hz: the sixth partial lies above 11 kHz
+    start(pool, 0, 96, 0, 1.0, steady_sound(48))  # 2093 Hz: the sixth partial lies above 11 kHz
     audio = play(pool, 22_050)[0][4096:]
     power = np.abs(np.fft.rfft(audio * np.hanning(len(audio)))) ** 2
     hz = np.fft.rfftfreq(len(audio), 1 / 22_050)
@@ -119,19 +126,19 @@ BLOCKS = [1, 64, 65, 512, 8192]
 @pytest.mark.parametrize("block", BLOCKS)
 def test_block_size_does_not_change_a_sample(block):
     def phrase(size):
-        pool = pool_of(attack_seconds=0.02, decay_seconds=0.1, sustain_level=0.5)
+        pool = pool_of(attack=0.02, decay=0.1, sustain_level=0.5)
         script = {37: "low", 2500: "high", 7001: "release", 9000: "kill", 12_345: "bend", 15_000: "again"}
         voices, now, out = [], 0, []
         while now < 20_000:
             stop = min(now + size, 20_000)
             for at in [s for s in sorted(script) if now <= s < stop] + [stop]:
                 if at > now:
-                    out.append(pool.render(now, at - now).copy())
+                    out.append(pool.render(now, at - now)[:2].copy())
                     now = at
                 event = script.get(at) if at < stop else None
                 if event in ("low", "high", "again"):
                     note = {"low": 40, "high": 64, "again": 52}[event]
-                    voices.append(pool.start(at, note, 0, 1.0, steady_sound(30, 0.02, 1e-3)))
+                    voices.append(start(pool, at, note, 0, 1.0, steady_sound(30, 0.02, 1e-3)))
                 elif event == "release":
                     pool.release(voices[0])
                 elif event == "kill":
@@ -148,8 +155,8 @@ def test_block_size_does_not_change_a_sample(block):
 def test_a_note_begins_at_its_sample_and_without_a_click(offset):
     pool = pool_of()
     play(pool, 640 + offset, block=640 + offset)
-    pool.start(640 + offset, 81, 0, 1.0, steady_sound(1, 0.5))
-    audio = play(pool, 4800, start=640 + offset)[0]
+    start(pool, 640 + offset, 81, 0, 1.0, steady_sound(1, 0.5))
+    audio = play(pool, 4800, first=640 + offset)[0]
     assert np.any(audio[:16] != 0.0)
     steady = np.max(np.abs(np.diff(audio[2400:])))
     assert np.max(np.abs(np.diff(audio[:480], prepend=0.0))) < steady + 0.01
@@ -158,38 +165,38 @@ def test_a_note_begins_at_its_sample_and_without_a_click(offset):
 def test_the_polyphony_holds_and_the_newest_note_is_heard_at_once():
     pool = pool_of(polyphony=8)
     for i in range(8 + 64):
-        pool.start(0, 30 + i, 0, 1.0, steady_sound(1, 0.01))
-    newest = pool.start(0, 100, 0, 1.0, steady_sound(1, 0.05))
+        start(pool, 0, 30 + i, 0, 1.0, steady_sound(1, 0.01))
+    newest = start(pool, 0, 100, 0, 1.0, steady_sound(1, 0.05))
     play(pool, 4800)
     assert pool.held().sum() == 8
     assert pool.held()[newest]
-    assert abs(ratio_to_cents(strongest_hz(play(pool, 9600, start=4800)[0]) / note_to_hz(100))) < 1
+    assert abs(ratio_to_cents(strongest_hz(play(pool, 9600, first=4800)[0]) / note_to_hz(100))) < 1
 
 
 def test_stealing_takes_released_voices_first_then_quiet_old_ones_and_spares_the_bass():
-    pool = pool_of(polyphony=4, release_seconds=2.0)
-    bass = pool.start(0, 28, 0, 1.0, steady_sound(1, 0.001))  # the quietest, but the bass
-    quiet = pool.start(0, 60, 0, 1.0, steady_sound(1, 0.01))
-    loud = pool.start(0, 64, 0, 1.0, steady_sound(1, 0.2))
-    released = pool.start(0, 67, 0, 1.0, steady_sound(1, 0.3))
+    pool = pool_of(polyphony=4, release=2.0)
+    bass = start(pool, 0, 28, 0, 1.0, steady_sound(1, 0.001))  # the quietest, but the bass
+    quiet = start(pool, 0, 60, 0, 1.0, steady_sound(1, 0.01))
+    loud = start(pool, 0, 64, 0, 1.0, steady_sound(1, 0.2))
+    released = start(pool, 0, 67, 0, 1.0, steady_sound(1, 0.3))
     play(pool, 4800)
     pool.release(released)
-    play(pool, 480, start=4800)
-    pool.start(5280, 70, 0, 1.0, steady_sound(1, 0.1))
-    play(pool, 64, start=5280)
+    play(pool, 480, first=4800)
+    start(pool, 5280, 70, 0, 1.0, steady_sound(1, 0.1))
+    play(pool, 64, first=5280)
     assert pool.voices.states[released, layout.STAGE] in (envelope.KILL, envelope.OFF)
-    pool.start(5344, 72, 0, 1.0, steady_sound(1, 0.1))
-    play(pool, 64, start=5344)
+    start(pool, 5344, 72, 0, 1.0, steady_sound(1, 0.1))
+    play(pool, 64, first=5344)
     assert pool.voices.states[quiet, layout.STAGE] in (envelope.KILL, envelope.OFF)
     assert pool.held()[[bass, loud]].all()
 
 
 def test_a_stolen_voice_fades_for_at_least_three_milliseconds():
     pool = pool_of()
-    voice = pool.start(0, 81, 0, 1.0, steady_sound(1, 0.5))
+    voice = start(pool, 0, 81, 0, 1.0, steady_sound(1, 0.5))
     before = play(pool, 4800)[0]
     pool.kill(voice)
-    fade = play(pool, 960, start=4800)[0]
+    fade = play(pool, 960, first=4800)[0]
     sounding = np.flatnonzero(np.abs(fade) > 1e-4)
     assert 0.003 < (sounding[-1] + 1) / RATE < 0.010
     steady = np.max(np.abs(np.diff(before[2400:])))
@@ -198,28 +205,28 @@ def test_a_stolen_voice_fades_for_at_least_three_milliseconds():
 
 @pytest.mark.parametrize("seconds", [0.03, 0.1, 1.0])
 def test_release_falls_by_60_db_in_its_time(seconds):
-    pool = pool_of(release_seconds=seconds)
-    voice = pool.start(0, 81, 0, 1.0, steady_sound(1, 0.5))
+    pool = pool_of(release=seconds)
+    voice = start(pool, 0, 81, 0, 1.0, steady_sound(1, 0.5))
     play(pool, RATE // 4)
     pool.release(voice)
-    audio = play(pool, int(seconds * RATE) + 4800, start=RATE // 4)[0]
+    audio = play(pool, int(seconds * RATE) + 4800, first=RATE // 4)[0]
     at = int(seconds * RATE)
     tail = np.max(np.abs(audio[at : at + 240]))
     assert -66 < gain_to_db(tail / 0.5) < -50
 
 
 def test_the_shortest_release_is_silent_within_ten_milliseconds():
-    pool = pool_of(release_seconds=0.003)
-    voice = pool.start(0, 81, 0, 1.0, steady_sound(1, 0.5))
+    pool = pool_of(release=0.003)
+    voice = start(pool, 0, 81, 0, 1.0, steady_sound(1, 0.5))
     play(pool, RATE // 4)
     pool.release(voice)
-    assert gain_to_db(np.max(np.abs(play(pool, 4800, start=RATE // 4)[0][480:])) / 0.5) < -60
+    assert gain_to_db(np.max(np.abs(play(pool, 4800, first=RATE // 4)[0][480:])) / 0.5) < -60
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.05, 0.5])
 def test_attack_reaches_full_level_in_its_time(seconds):
-    pool = pool_of(attack_seconds=seconds)
-    pool.start(0, 93, 0, 1.0, steady_sound(1, 0.5))
+    pool = pool_of(attack=seconds)
+    start(pool, 0, 93, 0, 1.0, steady_sound(1, 0.5))
     audio = np.abs(play(pool, RATE)[0])
     at = int(seconds * RATE)
     assert gain_to_db(audio[at + 200 : at + 1000].max() / 0.5) > -0.1
@@ -228,18 +235,18 @@ def test_attack_reaches_full_level_in_its_time(seconds):
 
 
 def test_decay_settles_at_the_sustain_level():
-    pool = pool_of(decay_seconds=0.2, sustain_level=0.25)
-    pool.start(0, 93, 0, 1.0, steady_sound(1, 0.5))
+    pool = pool_of(decay=0.2, sustain_level=0.25)
+    start(pool, 0, 93, 0, 1.0, steady_sound(1, 0.5))
     audio = np.abs(play(pool, RATE)[0])
     assert abs(gain_to_db(audio[RATE // 2 :].max() / 0.5) - gain_to_db(0.25)) < 0.1
 
 
 def test_a_note_released_in_its_attack_falls_from_where_it_is():
-    pool = pool_of(attack_seconds=1.0, release_seconds=0.2)
-    voice = pool.start(0, 93, 0, 1.0, steady_sound(1, 0.5))
+    pool = pool_of(attack=1.0, release=0.2)
+    voice = start(pool, 0, 93, 0, 1.0, steady_sound(1, 0.5))
     before = np.abs(play(pool, RATE // 5)[0])[-500:].max()
     pool.release(voice)
-    after = np.abs(play(pool, RATE // 5, start=RATE // 5)[0])
+    after = np.abs(play(pool, RATE // 5, first=RATE // 5)[0])
     assert after.max() < before * 1.02
     assert after[:300].max() > 0.8 * before
 
@@ -249,8 +256,8 @@ def test_a_held_note_of_a_sustaining_sound_lasts_and_a_decaying_one_ends():
     fading = np.tile(np.exp(-3 * times)[:, None], (1, GRID.n_partials)).astype("f4") * 0.1
     decaying = VoiceSound(fading, np.arange(1.0, 49), np.zeros(64), np.zeros((64, 16), "f4"), tail_rate=3.0)
     held, struck = pool_of(), pool_of(sustain=None)
-    held.start(0, 60, 0, 1.0, steady_sound())
-    struck.start(0, 60, 0, 1.0, decaying)
+    start(held, 0, 60, 0, 1.0, steady_sound())
+    start(struck, 0, 60, 0, 1.0, decaying)
     late_held, late_struck = (play(p, 12 * RATE)[0][10 * RATE :] for p in (held, struck))
     assert gain_to_db(np.abs(late_held).max() / 0.1) > -1
     assert np.abs(late_struck).max() == 0.0
@@ -261,20 +268,20 @@ def test_a_voice_does_not_depend_on_what_was_played_before_reset():
     def chord(pool):
         pool.reset()
         for note in (50, 57, 62):
-            pool.start(0, note, 0, 1.0, steady_sound(20, 0.02, 1e-3))
+            start(pool, 0, note, 0, 1.0, steady_sound(20, 0.02, 1e-3))
         return play(pool, 6000)
 
     pool = pool_of()
     first = chord(pool)
     for i in range(30):
-        pool.start(6000, 40 + i, i % 16, 1.0, steady_sound(10, 0.02, 1e-2))
-    play(pool, 777, start=6000)
+        start(pool, 6000, 40 + i, i % 16, 1.0, steady_sound(10, 0.02, 1e-2))
+    play(pool, 777, first=6000)
     assert np.array_equal(first, chord(pool))
 
 
 def level_with_touches(pool, voice_sound, every, release_at=None):
     """Level in dB of 20 ms half a second into a note whose voice an event touches every `every` samples."""
-    voice, out = pool.start(0, 69, 0, 1.0, voice_sound), []
+    voice, out = start(pool, 0, 69, 0, 1.0, voice_sound), []
     for now in range(0, RATE // 2 + 960, every):
         if release_at is not None and now >= release_at:
             pool.release(voice)
@@ -290,6 +297,6 @@ def test_events_do_not_hurry_a_note_or_its_release(release_at):
     fading[:, 0] = 0.3 * np.exp(-3.0 * GRID.frame_seconds)
     sound = VoiceSound(fading, np.arange(1.0, 49), np.zeros(64), np.zeros((64, 16), "f4"))
     calm, busy = (
-        level_with_touches(pool_of(sustain=None, release_seconds=1.0), sound, every, release_at) for every in (4800, 12)
+        level_with_touches(pool_of(sustain=None, release=1.0), sound, every, release_at) for every in (4800, 12)
     )
     assert abs(busy - calm) < 0.3

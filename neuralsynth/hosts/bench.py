@@ -11,8 +11,9 @@ from neuralsynth.effect_table import EffectSettings
 from neuralsynth.effects import EffectChain
 from neuralsynth.hosts import fluidsynth
 from neuralsynth.instrument import Instrument
-from neuralsynth.patch import NoteBank
-from neuralsynth.sound.voices import VoicePool, VoiceSettings, VoiceSound
+from neuralsynth.note_bank import NoteBank
+from neuralsynth.sound.rows import SpectrumRows, VoiceSound
+from neuralsynth.sound.voices import Strike, VoicePool, VoiceSettings
 from neuralsynth.spectrum import SpectrumGrid
 
 N_VOICES, N_PARTIALS, N_BANDS, SAMPLE_RATE, BLOCK_SIZE = 64, 64, 40, 48_000, 128
@@ -88,9 +89,11 @@ def _playing_pool() -> VoicePool:
         np.zeros(grid.n_frames),
         np.full((grid.n_frames, N_BANDS), 1e-4, np.float32),
     )
-    pool = VoicePool(grid, SAMPLE_RATE, VoiceSettings(polyphony=N_VOICES, sustain=(0.5, 3.5)), BLOCK_SIZE)
+    rows = SpectrumRows(grid)
+    note = rows.add([sound])
+    pool = VoicePool(rows, SAMPLE_RATE, VoiceSettings(polyphony=N_VOICES, sustain=(0.5, 3.5)), BLOCK_SIZE)
     for index in range(N_VOICES):
-        pool.start(0, 36.0 + 0.5 * index, index % 16, 1.0, sound)
+        pool.start(0, note, Strike(36.0 + 0.5 * index, index % 16))
     return pool
 
 

@@ -15,13 +15,12 @@ from neuralsynth.sound.envelope import OFF
 from neuralsynth.sound.layout import (
     CONTROL_STEP,
     GAIN_LEFT,
-    GAIN_RIGHT,
     INAUDIBLE,
+    N_OUTPUTS,
     N_TILES,
+    OUTPUTS_IN_USE,
     PLAN_END,
     PLAN_START,
-    SLOPE_LEFT,
-    SLOPE_RIGHT,
     STAGE,
     TOUCHED,
 )
@@ -115,8 +114,8 @@ def _clear_lanes(lanes, first, n):
 
 
 @inlined
-def _play_voice(voice, now, n, voices, scratch, at, right):
-    """Add `n` samples of one planned voice to the output at `at`."""
+def _play_voice(voice, now, n, voices, scratch, at, n_outputs):
+    """Add `n` samples of one planned voice to the outputs at `at`."""
     numbers, states = voices.numbers, voices.states
     n_partials = voices.amplitude.shape[0] // numbers.shape[0]
     n_tiles = states[voice, N_TILES]
@@ -132,96 +131,98 @@ def _play_voice(voice, now, n, voices, scratch, at, right):
         else:
             _one_tile(voices, row + tile * LANES, scratch.lanes, n, tile == 0)
             tile += 1
-    left_gain, left_slope = splat(np.float32(numbers[voice, GAIN_LEFT])), splat(np.float32(numbers[voice, SLOPE_LEFT]))
-    right_gain = splat(np.float32(numbers[voice, GAIN_RIGHT]))
-    right_slope = splat(np.float32(numbers[voice, SLOPE_RIGHT]))
-    lane = load(scratch.lane, 0)
-    for i in range(0, n, LANES):
-        played = add(splat(np.float32(now + i - states[voice, PLAN_START])), lane)
-        mono = _row_sums(scratch.lanes, i * LANES)
-        store(scratch.out, at + i, fma(fma(left_slope, played, left_gain), mono, load(scratch.out, at + i)))
-        store(
-            scratch.out,
-            right + at + i,
-            fma(fma(right_slope, played, right_gain), mono, load(scratch.out, right + at + i)),
-        )
+    lane, width = load(scratch.lane, 0), scratch.out.shape[0] // N_OUTPUTS
+    for first in range(0, n_outputs, 2):  # the sums are made again for the sends: cheaper than to keep them
+        column = GAIN_LEFT + 2 * first
+        gain_one, slope_one = splat(np.float32(numbers[voice, column])), splat(np.float32(numbers[voice, column + 1]))
+        gain_two = splat(np.float32(numbers[voice, column + 2]))
+        slope_two = splat(np.float32(numbers[voice, column + 3]))
+        for i in range(0, n, LANES):
+            played = add(splat(np.float32(now + i - states[voice, PLAN_START])), lane)
+            mono = _row_sums(scratch.lanes, i * LANES)
+            one, two = first * width + at + i, (first + 1) * width + at + i
+            store(scratch.out, one, fma(fma(slope_one, played, gain_one), mono, load(scratch.out, one)))
+            store(scratch.out, two, fma(fma(slope_two, played, gain_two), mono, load(scratch.out, two)))
 
 
 @compiled
-def _aim_noise(now, voices, noise, active, n_active):
+def _aim_noise(now, voices, noise, active, n_active, n_outputs):
     """Aim the gains of the shared bands at the summed power of all voices at the next control step."""
-    n_bands = noise.gain.shape[0] // 2
+    n_bands = noise.gain.shape[0] // N_OUTPUTS
     n_planned = CONTROL_STEP - now % CONTROL_STEP
     per_sample = splat(np.float32(1.0 / n_planned))
     loudest = _ZERO
-    for side in range(2):
-        gain_column = GAIN_LEFT if side == 0 else GAIN_RIGHT
-        slope_column = gain_column + 1
+    for output in range(n_outputs):
+        gain_column = GAIN_LEFT + 2 * output
         for tile in range(0, n_bands, LANES):
             power = splat(_ZERO)
             for index in range(n_active):
                 voice = active[index]
                 length = voices.states[voice, PLAN_END] - voices.states[voice, PLAN_START]
-                gain = voices.numbers[voice, gain_column] + length * voices.numbers[voice, slope_column]
+                gain = voices.numbers[voice, gain_column] + length * voices.numbers[voice, gain_column + 1]
                 one = mul(load(voices.noise_target, voice * n_bands + tile), splat(np.float32(gain)))
                 power = fma(one, one, power)
-            at = side * n_bands + tile
+            at = output * n_bands + tile
             target = square_root(power)
             current = load(noise.gain, at)
             loudest = max(loudest, largest(maximum(current, target)))
             store(noise.slope, at, mul(sub(target, current), per_sample))
-    noise.clock[1] = 1 if loudest > INAUDIBLE else 0
+    noise.sounding[0] = 1 if loudest > INAUDIBLE else 0
 
 
-@compiled
-def _play_noise(n, noise, scratch, at, right):
-    """Add `n` samples of the shared noise bands to the output at `at`."""
-    n_bands = noise.gain.shape[0] // 2
-    if noise.clock[1] == 0:
-        for tile in range(0, 2 * n_bands, LANES):
-            store(noise.gain, tile, splat(_ZERO))
-            store(noise.slope, tile, splat(_ZERO))
-        noise.clock[0] += n
-        return
-    half = CONTROL_STEP * LANES  # the lanes of the right side lie behind those of the left
+@inlined
+def _play_noise_pair(now, n, noise, scratch, at, first):
+    """Add `n` samples of the shared noise bands to outputs `first` and `first + 1` at `at`."""
+    n_bands = noise.gain.shape[0] // N_OUTPUTS
+    half = CONTROL_STEP * LANES  # the lanes of the second output lie behind those of the first
     for tile in range(n_bands // LANES):
         length = (noise.offsets[tile + 1] - noise.offsets[tile]) // LANES
-        step = noise.clock[0] % length
-        left, left_slope = load(noise.gain, tile * LANES), load(noise.slope, tile * LANES)
-        gain, slope = load(noise.gain, n_bands + tile * LANES), load(noise.slope, n_bands + tile * LANES)
+        step = now % length
+        at_one, at_two = first * n_bands + tile * LANES, (first + 1) * n_bands + tile * LANES
+        one, one_slope = load(noise.gain, at_one), load(noise.slope, at_one)
+        two, two_slope = load(noise.gain, at_two), load(noise.slope, at_two)
         for i in range(n):
-            left, gain = add(left, left_slope), add(gain, slope)
+            one, two = add(one, one_slope), add(two, two_slope)
             band = load(noise.table, noise.offsets[tile] + step * LANES)
             before = splat(_ZERO) if tile == 0 else load(scratch.lanes, i * LANES)
-            store(scratch.lanes, i * LANES, fma(left, band, before))
+            store(scratch.lanes, i * LANES, fma(one, band, before))
             before = splat(_ZERO) if tile == 0 else load(scratch.lanes, half + i * LANES)
-            store(scratch.lanes, half + i * LANES, fma(gain, band, before))
+            store(scratch.lanes, half + i * LANES, fma(two, band, before))
             step = step + 1 if step + 1 < length else 0
-        store(noise.gain, tile * LANES, left)
-        store(noise.gain, n_bands + tile * LANES, gain)
+        store(noise.gain, at_one, one)
+        store(noise.gain, at_two, two)
     for side in range(2):
         _clear_lanes(scratch.lanes, side * CONTROL_STEP + n, side * CONTROL_STEP + n)
         for i in range(0, n, LANES):
-            position = side * right + at + i
+            position = (first + side) * (scratch.out.shape[0] // N_OUTPUTS) + at + i
             sums = _row_sums(scratch.lanes, side * half + i * LANES)
             store(scratch.out, position, add(load(scratch.out, position), sums))
-    noise.clock[0] += n
 
 
 @compiled
-def render_voices(now, n, voices, noise, scratch, channels, settings, envelope, active):
-    """Play `n` samples from absolute sample `now` on into `scratch.out`, all voices and the noise.
+def _play_noise(now, n, noise, scratch, at, n_outputs):
+    """Add `n` samples of the shared noise bands to the outputs at `at`."""
+    if noise.sounding[0] == 0:
+        for tile in range(0, noise.gain.shape[0], LANES):
+            store(noise.gain, tile, splat(_ZERO))
+            store(noise.slope, tile, splat(_ZERO))
+    else:
+        for first in range(0, n_outputs, 2):
+            _play_noise_pair(now, n, noise, scratch, at, first)
 
-    Args:
-        active: int64 `[V]`, scratch for the list of sounding voices.
+
+@compiled
+def render_voices(now, n, voices, rows, noise, scratch, channels, settings, modulation):
+    """Play `n` samples from absolute sample `now` on into `scratch.out`, all voices and the noise.
 
     Returns:
         How many voices still sound at the end.
     """
-    right = scratch.out.shape[0] // 2
-    for i in range(n):
-        scratch.out[i] = 0.0
-        scratch.out[right + i] = 0.0
+    n_outputs = int(settings[OUTPUTS_IN_USE])
+    width = scratch.out.shape[0] // N_OUTPUTS
+    active = scratch.active
+    for output in range(N_OUTPUTS):
+        scratch.out[output * width : output * width + n] = 0.0
     end = now + n
     position = now
     n_active = 0
@@ -235,16 +236,16 @@ def render_voices(now, n, voices, noise, scratch, channels, settings, envelope, 
             touched = states[voice, TOUCHED] != 0 and states[voice, STAGE] != OFF
             if position >= states[voice, PLAN_END] or touched:
                 changed = True
-                if not plan_voice(voice, position, voices, channels, settings, envelope):
+                if not plan_voice(voice, position, voices, rows, channels, settings, modulation, scratch):
                     states[voice, PLAN_START] = -1
                     continue
             active[n_active] = voice
             n_active += 1
         if changed:
-            _aim_noise(position, voices, noise, active, n_active)
+            _aim_noise(position, voices, noise, active, n_active, n_outputs)
         m = min(end, (position // CONTROL_STEP + 1) * CONTROL_STEP) - position
         for index in range(n_active):
-            _play_voice(active[index], position, m, voices, scratch, position - now, right)
-        _play_noise(m, noise, scratch, position - now, right)
+            _play_voice(active[index], position, m, voices, scratch, position - now, n_outputs)
+        _play_noise(position, m, noise, scratch, position - now, n_outputs)
         position += m
     return n_active

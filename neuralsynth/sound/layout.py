@@ -10,27 +10,61 @@ import numpy as np
 CONTROL_STEP = 64
 #: Amplitude below which a group of partials is skipped (-100 dBFS, below the noise of 16 bits).
 INAUDIBLE = np.float32(10.0 ** (-100.0 / 20.0))
+#: Where a voice's sound goes: left, right, and one mono signal each for the reverb and the chorus send.
+N_OUTPUTS = 4
 
-# Columns of `VoiceArrays.numbers`.
-POSITION, NOTE, LEVEL, VELOCITY_GAIN, GAIN_LEFT, SLOPE_LEFT, GAIN_RIGHT, SLOPE_RIGHT = range(8)
-TURN_SECONDS, TAIL_RATE, PITCH_HZ, LEVEL_BEFORE = 8, 9, 10, 11
-N_NUMBERS = 12
+# Columns of `VoiceArrays.numbers`. Gains and slopes alternate, one pair per output.
+GAIN_LEFT, SLOPE_LEFT, GAIN_RIGHT, SLOPE_RIGHT, GAIN_REVERB, SLOPE_REVERB, GAIN_CHORUS, SLOPE_CHORUS = range(8)
+POSITION, NOTE, LEVEL, LEVEL_BEFORE, LEVEL_2, LEVEL_2_BEFORE, VELOCITY_GAIN, TURN_SECONDS = range(8, 16)
+TAIL_RATE, PITCH_HZ, LAYER, VELOCITY, RELEASE_VELOCITY, PRESSURE, RANDOM, STARTED_AT = range(16, 24)
+GLIDE_CENTS, GLIDE_FROM, GLIDE_SAMPLES, DETUNE_CENTS, VOICE_PAN = range(24, 29)
+LFO_PHASE = 29  # three: vibrato, LFO 1, LFO 2
+LFO_TURNS = 32  # three: turns per sample during the plan
+N_NUMBERS = 35
 # Columns of `VoiceArrays.states`.
-STAGE, CHANNEL, PLAN_START, PLAN_END, FRAME, SEED, N_TILES, DIRECTION, TOUCHED = range(9)
-N_STATES = 9
-# Columns of `channels`: gains, pitch offset and vibrato depth of each MIDI channel.
-CHANNEL_LEFT, CHANNEL_RIGHT, CHANNEL_CENTS, CHANNEL_VIBRATO_CENTS = range(4)
-N_CHANNEL_NUMBERS = 4
+STAGE, STAGE_2, CHANNEL, PLAN_START, PLAN_END, FRAME, SEED, N_TILES, DIRECTION, TOUCHED, ROW, N_LAYERS = range(12)
+N_STATES = 12
+# Values of TOUCHED: an event changed the voice itself, or only numbers that must not jump.
+STRUCK, NUDGED = 1, 2
+
+# What modulation can move ("destinations"), in the order of `preset_sections`; the rest are timbre controls.
+D_TUNE, D_GAIN, D_PAN, D_NOISE, D_DYNAMICS, D_CUTOFF, D_RESONANCE = range(7)
+D_ENVELOPE, D_ENVELOPE_2 = 7, 11  # four each: attack, decay, sustain, release
+D_LFO_RATE, D_LFO_DEPTH = (15, 17), (16, 18)
+D_VIBRATO_RATE, D_VIBRATO_DEPTH, D_MORPH = 19, 20, 21
+N_FIXED_DESTINATIONS = 22
+MAX_CONTROLS = 16  # timbre controls: axes, latent numbers
+N_DESTINATIONS = N_FIXED_DESTINATIONS + MAX_CONTROLS
+MAX_DIRECTIONS = 1 + 2 * MAX_CONTROLS  # the morph, then the low and the high end of each control
+
+# What modulation can follow ("sources"): those of a voice, then those of its channel.
+S_ONE, S_LFO_1, S_LFO_2, S_ENVELOPE, S_ENVELOPE_2, S_VELOCITY, S_RELEASE_VELOCITY, S_KEY, S_RANDOM, S_PRESSURE = range(10)
+N_VOICE_SOURCES = 10
+MAX_CHANNEL_SOURCES = 32
+
+# Columns of `channels`, what each MIDI channel says to its voices.
+CHANNEL_LEFT, CHANNEL_RIGHT, CHANNEL_REVERB, CHANNEL_CHORUS, CHANNEL_CENTS, CHANNEL_VIBRATO_CENTS = range(6)
+CHANNEL_PAN, CHANNEL_LEVEL_LEFT, CHANNEL_LEVEL_RIGHT, CHANNEL_RELEASE_FACTOR, CHANNEL_MODULATED = range(6, 11)
+CHANNEL_LFO_HZ = 11  # three
+CHANNEL_ENVELOPE = 14  # four of the envelope, four of the second one
+CHANNEL_VIBRATO_DELAY = 22
+CHANNEL_BASE = 23  # where each destination stands before the routes
+CHANNEL_SOURCES = CHANNEL_BASE + N_DESTINATIONS
+N_CHANNEL_NUMBERS = CHANNEL_SOURCES + MAX_CHANNEL_SOURCES
+
 # `settings`: what is the same for all voices.
-SAMPLE_RATE, SUSTAIN_START, SUSTAIN_END, VIBRATO_HZ = range(4)
-N_SETTINGS = 4
+SAMPLE_RATE, SUSTAIN_START, SUSTAIN_END, FILTER_KIND, FILTER_POLES, OUTPUTS_IN_USE = range(6)
+N_SETTINGS = 6
+# Columns of `Modulation.lfos`.
+LFO_SHAPE, LFO_DELAY, LFO_FADE, LFO_SHARED = range(4)
 
 
 class VoiceArrays(NamedTuple):
-    """State of all voices: `V` voices, `P` partials and `B` bands padded to 16, `T` frames."""
+    """State of all voices: `V` voices, `P` partials and `B` bands padded to 16."""
 
     numbers: np.ndarray  # float64 [V, N_NUMBERS]
     states: np.ndarray  # int64 [V, N_STATES]
+    directions: np.ndarray  # int64 [V, MAX_DIRECTIONS]: first row of each direction of timbre, -1 where there is none
     phase: np.ndarray  # float32 [V·P], cycles at PLAN_START
     turn: np.ndarray  # float32 [V·P], cycles per sample
     sine: np.ndarray  # float32 [V·P], x of the recurrence
@@ -38,27 +72,51 @@ class VoiceArrays(NamedTuple):
     factor: np.ndarray  # float32 [V·P], -k
     amplitude: np.ndarray  # float32 [V·P]
     slope: np.ndarray  # float32 [V·P], amplitude change per sample
-    ratios: np.ndarray  # float32 [V·P]
-    partials: np.ndarray  # float32 [V·T·P]
-    cents: np.ndarray  # float32 [V, T]
-    noise: np.ndarray  # float32 [V·T·B]
     noise_target: np.ndarray  # float32 [V·B], at PLAN_END, gains not applied
+
+
+class RowArrays(NamedTuple):
+    """Spectra by row, `T` frames each; rows of one note's velocity layers lie one after the other.
+
+    A row is either a spectrum, or a direction: by how many powers of two each amplitude differs from the spectrum
+    of the same layer, and by how many cents and how much ratio.
+    """
+
+    partials: np.ndarray  # float32 [R·T·P]
+    ratios: np.ndarray  # float32 [R·P]
+    cents: np.ndarray  # float32 [R, T]
+    noise: np.ndarray  # float32 [R·T·B]
     frame_seconds: np.ndarray  # float64 [T]
+    band_hz: np.ndarray  # float32 [B], middle of each noise band
+
+
+class Modulation(NamedTuple):
+    """Routes from sources to destinations, and the low-frequency oscillators."""
+
+    routes: np.ndarray  # int64 [R, 3]: source, second source that scales it, destination
+    amounts: np.ndarray  # float64 [R]
+    ends: np.ndarray  # int64 [3]: the routes that LFO 1 follows end here, then those that LFO 2 follows, then all
+    lfos: np.ndarray  # float64 [3, 4]: vibrato, LFO 1, LFO 2
+    n_controls: np.ndarray  # int64 [1]
 
 
 class NoiseArrays(NamedTuple):
-    """State of the shared noise bands: row 0 left, row 1 right."""
+    """State of the shared noise bands, one row of gains per output."""
 
     table: np.ndarray  # float32, loops of `band_noise_table`
     offsets: np.ndarray  # int64 [n_tiles + 1]
-    gain: np.ndarray  # float32 [2·B]
-    slope: np.ndarray  # float32 [2·B]
-    clock: np.ndarray  # int64 [2]: samples played, sounding (0 or 1)
+    gain: np.ndarray  # float32 [N_OUTPUTS·B]
+    slope: np.ndarray  # float32 [N_OUTPUTS·B]
+    sounding: np.ndarray  # int64 [1]: 0 or 1
 
 
 class Scratch(NamedTuple):
-    """Room for one control step."""
+    """Room for one control step and one plan."""
 
     lanes: np.ndarray  # float32 [2·CONTROL_STEP·16]: a vector of partial sums per sample and side
     lane: np.ndarray  # float32 [16]: 0, 1, … 15
-    out: np.ndarray  # float32 [2·(n_max + 16)]
+    out: np.ndarray  # float32 [N_OUTPUTS·(n_max + 16)]
+    values: np.ndarray  # float64 [N_DESTINATIONS]
+    sources: np.ndarray  # float64 [N_VOICE_SOURCES]
+    weights: np.ndarray  # float64 [MAX_DIRECTIONS]
+    active: np.ndarray  # int64 [V]: the voices that sound

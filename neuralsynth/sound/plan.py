@@ -15,32 +15,59 @@ import math
 import numpy as np
 
 from neuralsynth.sound import LANES
-from neuralsynth.sound.compiled import inlined
-from neuralsynth.sound.envelope import KILL, OFF, SUSTAIN, advance_envelope
+from neuralsynth.sound.compiled import compiled, inlined
+from neuralsynth.sound.envelope import KILL, OFF, SUSTAIN
 from neuralsynth.sound.layout import (
     CHANNEL,
     CHANNEL_CENTS,
+    CHANNEL_CHORUS,
+    CHANNEL_ENVELOPE,
     CHANNEL_LEFT,
+    CHANNEL_LEVEL_LEFT,
+    CHANNEL_LEVEL_RIGHT,
+    CHANNEL_MODULATED,
+    CHANNEL_PAN,
+    CHANNEL_RELEASE_FACTOR,
+    CHANNEL_REVERB,
     CHANNEL_RIGHT,
-    CHANNEL_VIBRATO_CENTS,
     CONTROL_STEP,
+    D_CUTOFF,
+    D_DYNAMICS,
+    D_ENVELOPE,
+    D_GAIN,
+    D_NOISE,
+    D_PAN,
+    D_RESONANCE,
+    D_TUNE,
+    DETUNE_CENTS,
     DIRECTION,
+    FILTER_KIND,
+    FILTER_POLES,
     FRAME,
     GAIN_LEFT,
-    GAIN_RIGHT,
+    GLIDE_CENTS,
+    GLIDE_FROM,
+    GLIDE_SAMPLES,
     INAUDIBLE,
+    LAYER,
     LEVEL,
+    LEVEL_2,
+    LEVEL_2_BEFORE,
     LEVEL_BEFORE,
+    LFO_PHASE,
+    LFO_TURNS,
+    N_LAYERS,
     N_TILES,
     NOTE,
+    NUDGED,
+    OUTPUTS_IN_USE,
     PITCH_HZ,
     PLAN_END,
     PLAN_START,
     POSITION,
+    ROW,
     SAMPLE_RATE,
     SEED,
-    SLOPE_LEFT,
-    SLOPE_RIGHT,
     STAGE,
     SUSTAIN_END,
     SUSTAIN_START,
@@ -48,8 +75,9 @@ from neuralsynth.sound.layout import (
     TOUCHED,
     TURN_SECONDS,
     VELOCITY_GAIN,
-    VIBRATO_HZ,
+    VOICE_PAN,
 )
+from neuralsynth.sound.modulation import direction_weights, follow_routes, move_envelope, vibrato_cents
 from neuralsynth.sound.simd import (
     fma,
     largest,
@@ -62,12 +90,16 @@ from neuralsynth.sound.simd import (
     store,
     sub,
 )
+from neuralsynth.sound.tone import between_layers, filter_response, moved
 
 #: A plan is never shorter than this, so that a note that starts just before a control step still fades in.
 SHORTEST_PLAN = 32
 #: Past its attack a voice is planned every other step, later every fourth, the voices in turn.
 LONG_STEP, ATTACK_SECONDS = 2 * CONTROL_STEP, 0.08
 LONGEST_STEP, SETTLED_SECONDS = 4 * CONTROL_STEP, 0.5
+STEPS_PER_TURN = 24
+#: Numbers that a controller moved are reached no sooner than in this many samples, once the attack is over.
+SMOOTH_STEP, SMOOTH_AFTER_SECONDS = 2 * CONTROL_STEP, 0.02
 
 _NYQUIST_EDGE = np.float32(0.49)  # cycles per sample where partials end
 _NYQUIST_FADE = np.float32(1.0 / 0.03)
@@ -78,6 +110,7 @@ _S1, _S3, _S5, _S7, _S9 = (
     for c in (6.283185279839048, -41.341680575124094, 81.602475226222, -76.58116338541654, 39.759835606301024)
 )
 _NATURAL_PER_CENT = math.log(2.0) / 1200.0
+_NATURAL_PER_DB = math.log(10.0) / 20.0
 _HALF, _QUARTER = np.float32(0.5), np.float32(0.25)
 _ZERO, _ONE = np.float32(0.0), np.float32(1.0)
 
@@ -120,7 +153,7 @@ def _wander(voice, numbers, states, seconds, settings):
     return position
 
 
-@inlined
+@compiled
 def _find_frame(position, frame, frame_seconds):
     """Frame at or before `position`, near `frame`, and how far the way to the next (0..1)."""
     last = frame_seconds.shape[0] - 2
@@ -133,22 +166,44 @@ def _find_frame(position, frame, frame_seconds):
 
 
 @inlined
-def _plan_partials(voice, voices, frame, share, n_elapsed, n_planned, cycles_per_sample):
-    """Set amplitude ramps and restart the oscillators of one voice; returns how many tiles sound."""
-    n_partials = voices.partials.shape[0] // (voices.numbers.shape[0] * voices.frame_seconds.shape[0])
-    row = voice * n_partials
-    spectrum = (voice * voices.frame_seconds.shape[0] + frame) * n_partials
+def _plan_partials(voice, voices, rows, place, n_elapsed, n_planned, cycles_per_sample, n_gone, settings, scratch):
+    """Set amplitude ramps and restart the oscillators of one voice; returns how many tiles sound.
+
+    `place` is where the voice stands in its rows: `(row, frame, share of the next frame, share of the louder layer)`.
+    """
+    row, frame, share, layer_share = place
+    n_frames = rows.frame_seconds.shape[0]
+    n_partials = voices.phase.shape[0] // voices.numbers.shape[0]
+    first, within, size = voice * n_partials, frame * n_partials, n_frames * n_partials
     weight, per_sample = splat(np.float32(share)), splat(np.float32(1.0 / n_planned))
     elapsed, base = splat(np.float32(n_elapsed)), splat(np.float32(cycles_per_sample))
+    kind = int(settings[FILTER_KIND])
+    to_cutoff = splat(np.float32(settings[SAMPLE_RATE] * 2.0 ** -min(max(scratch.values[D_CUTOFF], 3.0), 16.0)))
     sounding = 0
     for tile in range(n_partials // LANES):
-        at = row + tile * LANES
-        turn = mul(load(voices.ratios, at), base)
+        offset = tile * LANES
+        at = first + offset
+        ratios = load(rows.ratios, row * n_partials + offset)
+        for direction in range(n_gone):
+            away = voices.directions[voice, direction]
+            if scratch.weights[direction] != 0.0 and away >= 0:
+                difference = load(rows.ratios, away * n_partials + offset)
+                ratios = fma(difference, splat(np.float32(scratch.weights[direction])), ratios)
+        turn = mul(ratios, base)
         edge = mul(sub(splat(_NYQUIST_EDGE), turn), splat(_NYQUIST_FADE))
         keep = minimum(maximum(edge, splat(_ZERO)), splat(_ONE))
-        here = load(voices.partials, spectrum + tile * LANES)
-        there = load(voices.partials, spectrum + n_partials + tile * LANES)
-        target = mul(fma(sub(there, here), weight, here), keep)
+        target = between_layers(
+            rows.partials, row * size + within + offset, n_partials, size, weight, layer_share
+        )
+        if n_gone > 0:
+            target = moved(
+                target, rows.partials, voice, voices.directions, scratch.weights, n_gone, row - voices.states[voice, ROW],
+                within + offset, size, n_partials, size, weight, layer_share,
+            )  # fmt: skip
+        if kind != 0:
+            gain = filter_response(mul(turn, to_cutoff), scratch.values[D_RESONANCE], kind, settings[FILTER_POLES])
+            target = mul(target, gain)
+        target = mul(target, keep)
         now = load(voices.amplitude, at)
         # The phase runs on through tiles that are skipped, at the pitch they had.
         phase = fma(load(voices.turn, at), elapsed, load(voices.phase, at))
@@ -171,27 +226,54 @@ def _plan_partials(voice, voices, frame, share, n_elapsed, n_planned, cycles_per
 
 
 @inlined
-def _plan_noise(voice, voices, frame, share):
+def _plan_noise(voice, voices, rows, place, n_gone, is_modulated, settings, scratch):
+    """Set where the noise bands of one voice are to be at the plan's end."""
+    row, frame, share, layer_share = place
     n_bands = voices.noise_target.shape[0] // voices.numbers.shape[0]
-    spectrum = (voice * voices.frame_seconds.shape[0] + frame) * n_bands
+    within, size = frame * n_bands, rows.frame_seconds.shape[0] * n_bands
     weight = splat(np.float32(share))
+    kind = int(settings[FILTER_KIND])
+    gain = math.exp(scratch.values[D_NOISE] * _NATURAL_PER_DB) if is_modulated else 1.0
+    to_cutoff = splat(np.float32(2.0 ** -min(max(scratch.values[D_CUTOFF], 3.0), 16.0)))
     for tile in range(0, n_bands, LANES):
-        here = load(voices.noise, spectrum + tile)
-        there = load(voices.noise, spectrum + n_bands + tile)
-        store(voices.noise_target, voice * n_bands + tile, fma(sub(there, here), weight, here))
+        target = between_layers(rows.noise, row * size + within + tile, n_bands, size, weight, layer_share)
+        if n_gone > 0:
+            target = moved(
+                target, rows.noise, voice, voices.directions, scratch.weights, n_gone, row - voices.states[voice, ROW],
+                within + tile, size, n_bands, size, weight, layer_share,
+            )  # fmt: skip
+        if is_modulated:
+            target = mul(target, splat(np.float32(gain)))
+        if kind != 0:
+            x = mul(load(rows.band_hz, tile), to_cutoff)
+            target = mul(target, filter_response(x, scratch.values[D_RESONANCE], kind, settings[FILTER_POLES]))
+        store(voices.noise_target, voice * n_bands + tile, target)
 
 
 @inlined
-def _pitch_hz(voice, voices, channels, settings, frame, share, now):
-    """Fundamental of a voice: key, bend, vibrato and the note's own movement."""
-    channel = voices.states[voice, CHANNEL]
-    own = voices.cents[voice, frame] * (1.0 - share) + voices.cents[voice, frame + 1] * share
-    cents = 100.0 * voices.numbers[voice, NOTE] - 6900.0 + own + channels[channel, CHANNEL_CENTS]
-    depth = channels[channel, CHANNEL_VIBRATO_CENTS]
-    if depth != 0.0:
-        turns = now * settings[VIBRATO_HZ] / settings[SAMPLE_RATE]
-        cents += depth * math.sin(2.0 * math.pi * (turns - math.floor(turns)))
-    return 440.0 * math.exp(cents * _NATURAL_PER_CENT)
+def _own_cents(voice, voices, rows, place, n_gone, scratch):
+    """How the note itself moves around its pitch at this place."""
+    row, frame, share, _ = place
+    own = rows.cents[row, frame] * (1.0 - share) + rows.cents[row, frame + 1] * share
+    for direction in range(n_gone):
+        away = voices.directions[voice, direction]
+        if scratch.weights[direction] != 0.0 and away >= 0:
+            row = away + place[0] - voices.states[voice, ROW]
+            there = rows.cents[row, frame] * (1.0 - share) + rows.cents[row, frame + 1] * share
+            own += scratch.weights[direction] * there
+    return own
+
+
+@inlined
+def _glide_cents(voice, now, numbers):
+    """What is left of a glide at sample `now`: straight in cents, so that it takes its time whatever the interval."""
+    if numbers[voice, GLIDE_CENTS] == 0.0:
+        return 0.0
+    left = 1.0 - (now - numbers[voice, GLIDE_FROM]) / numbers[voice, GLIDE_SAMPLES]
+    if left <= 0.0:
+        numbers[voice, GLIDE_CENTS] = 0.0
+        return 0.0
+    return numbers[voice, GLIDE_CENTS] * left
 
 
 @inlined
@@ -202,50 +284,131 @@ def _take_back(voice, now, numbers, states, settings):
     back = states[voice, DIRECTION] * unplayed / settings[SAMPLE_RATE]
     numbers[voice, POSITION] = max(0.0, numbers[voice, POSITION] - back)
     numbers[voice, LEVEL] += (numbers[voice, LEVEL_BEFORE] - numbers[voice, LEVEL]) * share
+    numbers[voice, LEVEL_2] += (numbers[voice, LEVEL_2_BEFORE] - numbers[voice, LEVEL_2]) * share
+    for lfo in range(3):
+        numbers[voice, LFO_PHASE + lfo] -= unplayed * numbers[voice, LFO_TURNS + lfo]
+
+
+@compiled
+def _end_of_plan(voice, now, stage, position, lfo_turns, is_gliding, touched):
+    """The sample up to which a voice is planned: the steadier it is, the further.
+
+    `lfo_turns`: turns per sample of its fastest LFO, which gets at least `STEPS_PER_TURN` plans a turn.
+    """
+    step, offset = CONTROL_STEP, 0
+    if stage == SUSTAIN and position > SETTLED_SECONDS and lfo_turns * (LONGEST_STEP * STEPS_PER_TURN) < 1.0:
+        step, offset = LONGEST_STEP, CONTROL_STEP * (voice & 3)
+    elif stage != KILL and position > ATTACK_SECONDS:
+        step, offset = LONG_STEP, CONTROL_STEP * (voice & 1)
+    if is_gliding:
+        step, offset = CONTROL_STEP, 0
+    end = ((now + offset) // step + 1) * step - offset
+    is_smooth = touched == NUDGED and position > SMOOTH_AFTER_SECONDS and stage != KILL
+    shortest = SMOOTH_STEP if is_smooth else SHORTEST_PLAN
+    while end - now < shortest:
+        end += CONTROL_STEP
+    return end
 
 
 @inlined
-def plan_voice(voice, now, voices, channels, settings, envelope):
-    """Decide where a voice will be at the end of its next plan; False when the voice is over."""
-    numbers, states = voices.numbers, voices.states
-    if states[voice, STAGE] == OFF:
-        return False
-    step, offset = CONTROL_STEP, 0
-    if states[voice, STAGE] == SUSTAIN and numbers[voice, POSITION] > SETTLED_SECONDS:
-        step, offset = LONGEST_STEP, CONTROL_STEP * (voice & 3)
-    elif states[voice, STAGE] != KILL and numbers[voice, POSITION] > ATTACK_SECONDS:
-        step, offset = LONG_STEP, CONTROL_STEP * (voice & 1)
-    end = ((now + offset) // step + 1) * step - offset
-    if end - now < SHORTEST_PLAN:
-        end += CONTROL_STEP
-    n_planned = end - now
-    n_elapsed = now - states[voice, PLAN_START]
-    numbers[voice, GAIN_LEFT] += n_elapsed * numbers[voice, SLOPE_LEFT]
-    numbers[voice, GAIN_RIGHT] += n_elapsed * numbers[voice, SLOPE_RIGHT]
-    if states[voice, PLAN_END] > now:
-        _take_back(voice, now, numbers, states, settings)
-    seconds = n_planned / settings[SAMPLE_RATE]
-    position = _wander(voice, numbers, states, seconds, settings)
-    numbers[voice, POSITION] = position
-    frame, share = _find_frame(position, states[voice, FRAME], voices.frame_seconds)
+def _place(voice, position, numbers, states, frame_seconds, is_modulated, values):
+    """Where a voice stands in its rows: `(row, frame, share of the next frame, share of the louder layer)`."""
+    frame, share = _find_frame(position, states[voice, FRAME], frame_seconds)
     states[voice, FRAME] = frame
-    pitch_hz = _pitch_hz(voice, voices, channels, settings, frame, share, now)
-    numbers[voice, PITCH_HZ] = pitch_hz
-    cycles_per_sample = pitch_hz / settings[SAMPLE_RATE]
-    states[voice, N_TILES] = _plan_partials(voice, voices, frame, share, n_elapsed, n_planned, cycles_per_sample)
-    _plan_noise(voice, voices, frame, share)
+    last = states[voice, N_LAYERS] - 1
+    layer = numbers[voice, LAYER]
+    if is_modulated:
+        layer = min(max(layer + last * values[D_DYNAMICS], 0.0), float(last))
+    whole = min(int(layer), max(last - 1, 0))
+    return states[voice, ROW] + whole, frame, share, layer - whole
+
+
+@inlined
+def _aim_gains(voice, gain, n_planned, n_outputs, numbers, channel, channels, pan):
+    """Set the ramps of a voice's gain to its outputs."""
+    left, right = channels[channel, CHANNEL_LEFT], channels[channel, CHANNEL_RIGHT]
+    if pan != 0.0:
+        angle = (min(max(channels[channel, CHANNEL_PAN] + pan, -1.0), 1.0) + 1.0) * (math.pi / 4.0)
+        left = channels[channel, CHANNEL_LEVEL_LEFT] * math.sqrt(2.0) * math.cos(angle)
+        right = channels[channel, CHANNEL_LEVEL_RIGHT] * math.sqrt(2.0) * math.sin(angle)
+    for output in range(n_outputs):
+        target = left
+        if output == 1:
+            target = right
+        if output == 2:
+            target = channels[channel, CHANNEL_REVERB]
+        if output == 3:
+            target = channels[channel, CHANNEL_CHORUS]
+        column = GAIN_LEFT + 2 * output
+        numbers[voice, column + 1] = (gain * target - numbers[voice, column]) / n_planned
+
+
+@inlined
+def _move_level(voice, seconds, beyond, numbers, states, channels, is_modulated, values):
+    """Advance the envelope; returns the voice's gain at the plan's end, its level changes by modulation included."""
+    channel = states[voice, CHANNEL]
     numbers[voice, LEVEL_BEFORE] = numbers[voice, LEVEL]
-    stage, level = advance_envelope(states[voice, STAGE], numbers[voice, LEVEL], seconds, envelope)
-    beyond = position - voices.frame_seconds[-1]
+    stage, level = move_envelope(
+        D_ENVELOPE, CHANNEL_ENVELOPE, states[voice, STAGE], numbers[voice, LEVEL], seconds,
+        is_modulated, channel, channels, values, channels[channel, CHANNEL_RELEASE_FACTOR],
+    )  # fmt: skip
     fade = math.exp(-numbers[voice, TAIL_RATE] * beyond) if beyond > 0.0 else 1.0
     if fade < 1e-5:
         stage, level = OFF, 0.0
     states[voice, STAGE], numbers[voice, LEVEL] = stage, level
     gain = level * numbers[voice, VELOCITY_GAIN] * fade
+    if is_modulated and values[D_GAIN] != 0.0:
+        gain *= math.exp(min(max(values[D_GAIN], -120.0), 24.0) * _NATURAL_PER_DB)
+    return gain
+
+
+@inlined
+def plan_voice(voice, now, voices, rows, channels, settings, modulation, scratch):
+    """Decide where a voice will be at the end of its next plan; False when the voice is over."""
+    numbers, states = voices.numbers, voices.states
+    if states[voice, STAGE] == OFF:
+        return False
     channel = states[voice, CHANNEL]
-    left, right = gain * channels[channel, CHANNEL_LEFT], gain * channels[channel, CHANNEL_RIGHT]
-    numbers[voice, SLOPE_LEFT] = (left - numbers[voice, GAIN_LEFT]) / n_planned
-    numbers[voice, SLOPE_RIGHT] = (right - numbers[voice, GAIN_RIGHT]) / n_planned
+    is_modulated = channels[channel, CHANNEL_MODULATED] != 0.0
+    n_elapsed = now - states[voice, PLAN_START]
+    n_outputs = int(settings[OUTPUTS_IN_USE])
+    for output in range(n_outputs):
+        column = GAIN_LEFT + 2 * output
+        numbers[voice, column] += n_elapsed * numbers[voice, column + 1]
+    if states[voice, PLAN_END] > now:
+        _take_back(voice, now, numbers, states, settings)
+    lfo_turns = max(numbers[voice, LFO_TURNS], numbers[voice, LFO_TURNS + 1], numbers[voice, LFO_TURNS + 2])
+    end = _end_of_plan(
+        voice, now, states[voice, STAGE], numbers[voice, POSITION], lfo_turns,
+        numbers[voice, GLIDE_CENTS] != 0.0, states[voice, TOUCHED],
+    )  # fmt: skip
+    n_planned = end - now
+    seconds = n_planned / settings[SAMPLE_RATE]
+    values = scratch.values
+    n_gone = 0
+    if is_modulated:
+        follow_routes(voice, now, n_planned, voices, channels, settings, modulation, scratch)
+        n_gone = direction_weights(values, modulation.n_controls[0], scratch.weights)
+    numbers[voice, POSITION] = _wander(voice, numbers, states, seconds, settings)
+    position = numbers[voice, POSITION]
+    place = _place(voice, position, numbers, states, rows.frame_seconds, is_modulated, values)
+    cents = 100.0 * numbers[voice, NOTE] - 6900.0 + channels[channel, CHANNEL_CENTS] + numbers[voice, DETUNE_CENTS]
+    cents += _own_cents(voice, voices, rows, place, n_gone, scratch) + _glide_cents(voice, now + n_planned // 2, numbers)
+    cents += vibrato_cents(
+        voice, now, n_planned, numbers, states, channels, settings, modulation.lfos, values, is_modulated
+    )
+    if is_modulated:
+        cents += values[D_TUNE]
+    numbers[voice, PITCH_HZ] = 440.0 * math.exp(min(max(cents, -9600.0), 9600.0) * _NATURAL_PER_CENT)
+    cycles_per_sample = numbers[voice, PITCH_HZ] / settings[SAMPLE_RATE]
+    states[voice, N_TILES] = _plan_partials(
+        voice, voices, rows, place, n_elapsed, n_planned, cycles_per_sample, n_gone, settings, scratch
+    )
+    _plan_noise(voice, voices, rows, place, n_gone, is_modulated, settings, scratch)
+    beyond = position - rows.frame_seconds[-1]
+    gain = _move_level(voice, seconds, beyond, numbers, states, channels, is_modulated, values)
+    pan = numbers[voice, VOICE_PAN] + (values[D_PAN] if is_modulated else 0.0)
+    _aim_gains(voice, gain, n_planned, n_outputs, numbers, channel, channels, pan)
     states[voice, PLAN_START], states[voice, PLAN_END] = now, end
     states[voice, TOUCHED] = 0
     return True

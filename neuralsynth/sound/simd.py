@@ -8,12 +8,16 @@ whatever the block size: the reason why a cut never changes a sample.
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
 from neuralsynth.sound import LANES
+from neuralsynth.sound.compiled import inlined
 
 _FLOATS = ir.VectorType(ir.FloatType(), LANES)
 
@@ -89,6 +93,7 @@ def _binary(name: str, says: str):
 add = _binary("fadd", "a + b")
 sub = _binary("fsub", "a - b")
 mul = _binary("fmul", "a * b")
+div = _binary("fdiv", "a / b")
 
 
 def _function(builder, name: str, n_args: int):
@@ -169,3 +174,35 @@ def largest(typing, a):
         return builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
 
     return types.float32(float32x16), code
+
+
+@intrinsic
+def _scaled(typing, a, n):
+    """a·2**n for whole numbers `n` from -126 to 126: `n` is added to the exponent bits."""
+
+    def code(context, builder, signature, args):
+        whole = ir.VectorType(ir.IntType(32), LANES)
+        shift = ir.Constant(whole, [23] * LANES)
+        bits = builder.shl(builder.fptosi(args[1], whole), shift)
+        return builder.bitcast(builder.add(builder.bitcast(args[0], whole), bits), _FLOATS)
+
+    return float32x16(float32x16, float32x16), code
+
+
+#: 2**r for |r| <= 1/2: Taylor's terms, largest error 2e-7 of the value.
+_E1, _E2, _E3, _E4, _E5, _E6 = (np.float32(math.log(2.0) ** k / math.factorial(k)) for k in range(1, 7))
+_MOST, _LEAST, _UNIT = np.float32(100.0), np.float32(-100.0), np.float32(1.0)
+
+
+@inlined
+def power_of_two(x):
+    """2**x of a vector, x held within ±100."""
+    held = minimum(maximum(x, splat(_LEAST)), splat(_MOST))
+    whole = round_even(held)
+    rest = sub(held, whole)
+    value = fma(rest, splat(_E6), splat(_E5))
+    value = fma(value, rest, splat(_E4))
+    value = fma(value, rest, splat(_E3))
+    value = fma(value, rest, splat(_E2))
+    value = fma(value, rest, splat(_E1))
+    return _scaled(fma(value, rest, splat(_UNIT)), whole)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from neuralsynth.sound import LANES, kernel, layout, padded
-from neuralsynth.sound.envelope import ATTACK, DECAY, KILL, OFF, RELEASE, SUSTAIN, envelope_parameters
+from neuralsynth.sound.envelope import ATTACK, DECAY, HELD, KILL, OFF, RELEASE, SUSTAIN
 from neuralsynth.sound.noise import band_noise_table
-from neuralsynth.spectrum import SpectrumGrid
+from neuralsynth.sound.rows import NoteRows, SpectrumRows
 
 N_CHANNELS = 16
 #: Golden-ratio steps give every partial its own starting phase without any two being aligned.
 _PHASE_STEP = 0.6180339887498949
-_LEAST_TAIL_RATE = 1.5  # per second: 13 dB/s, how fast a decaying sound fades once its frames are over
 
 
 @dataclass(frozen=True)
@@ -23,112 +23,161 @@ class VoiceSettings:
 
     polyphony: int = 64
     sustain: tuple[float, float] | None = None  # seconds in the spectrum
-    attack_seconds: float = 0.0
-    decay_seconds: float = 0.0
-    sustain_level: float = 1.0
-    release_seconds: float = 0.08
-    vibrato_hz: float = 5.5
+    filter_kind: int = 0  # as in `tone`
+    filter_poles: int = 2
 
 
 @dataclass(frozen=True)
-class VoiceSound:
-    """The spectrum a voice plays, arrays as in `NoteSpectrum`."""
+class Strike:
+    """How a note begins, besides its spectrum."""
 
-    partials: np.ndarray
-    ratios: np.ndarray
-    cents: np.ndarray
-    noise: np.ndarray
-    tail_rate: float = _LEAST_TAIL_RATE  # per second
+    note: float  # MIDI note number, fractions allowed
+    channel: int = 0
+    gain: float = 1.0  # linear, what velocity does beyond the model
+    layer: float = 0.0  # place among the velocity layers
+    velocity: float = 1.0  # 0..1, for modulation
+    glide_cents: float = 0.0  # how far from `note` a glide begins
+    glide_seconds: float = 0.0
+    detune_cents: float = 0.0
+    pan: float = 0.0
+    lfo_phases: tuple[float, float, float] = (0.0, 0.0, 0.0)  # turns: vibrato, LFO 1, LFO 2
+    phase: float = 0.0  # turns of the fundamental, to tell the voices of a unison apart
+    directions: Sequence[int] = ()  # first rows of the directions of timbre, -1 for none
 
 
 class VoicePool:
     """Voices of one instrument. Twice the polyphony is kept, so that stolen voices can fade out."""
 
-    def __init__(self, grid: SpectrumGrid, sample_rate: float, settings: VoiceSettings, max_samples: int) -> None:
+    def __init__(
+        self,
+        rows: SpectrumRows,
+        sample_rate: float,
+        settings: VoiceSettings,
+        max_samples: int,
+        modulation: layout.Modulation | None = None,
+    ) -> None:
         """Allocate everything; nothing is allocated while playing.
 
         Args:
             max_samples: the largest `n` ever given to `render`.
         """
-        self.grid, self.settings, self.sample_rate = grid, settings, float(sample_rate)
+        self.rows, self.settings, self.sample_rate = rows, settings, float(sample_rate)
         self.max_samples = max_samples
+        self._n_partials, self._n_bands = padded(rows.grid.n_partials), padded(rows.grid.n_bands)
         n_voices = 2 * settings.polyphony
-        self._n_partials, self._n_bands = padded(grid.n_partials), padded(grid.n_bands)
-        self.voices = _empty_voices(n_voices, grid)
-        table, offsets = band_noise_table(grid.band_edges_hz, sample_rate)
-        zeros = np.zeros(2 * self._n_bands, np.float32)
-        self._noise = layout.NoiseArrays(table, offsets, zeros, zeros.copy(), np.zeros(2, np.int64))
-        self._scratch = layout.Scratch(
-            np.zeros(2 * layout.CONTROL_STEP * LANES, np.float32),
-            np.arange(LANES, dtype=np.float32),
-            np.zeros(2 * (max_samples + LANES), np.float32),
-        )
+        self.voices = _empty_voices(n_voices, self._n_partials, self._n_bands)
+        table, offsets = band_noise_table(rows.grid.band_edges_hz, sample_rate)
+        zeros = np.zeros(layout.N_OUTPUTS * self._n_bands, np.float32)
+        self._noise = layout.NoiseArrays(table, offsets, zeros, zeros.copy(), np.zeros(1, np.int64))
+        self._scratch = _scratch(n_voices, max_samples)
         self.channels = np.zeros((N_CHANNELS, layout.N_CHANNEL_NUMBERS))
         self.channels[:, : layout.CHANNEL_RIGHT + 1] = 1.0
+        self.channels[:, layout.CHANNEL_RELEASE_FACTOR] = 1.0
+        self.set_envelope(0.0, 0.0, 1.0, 0.08)
         start, end = settings.sustain or (0.0, 0.0)
-        self._settings = np.array([self.sample_rate, start, end, settings.vibrato_hz])
-        self._envelope = envelope_parameters(
-            settings.attack_seconds, settings.decay_seconds, settings.sustain_level, settings.release_seconds
-        )
-        self._active = np.zeros(n_voices, np.int64)
+        filter_kind, poles = float(settings.filter_kind), float(settings.filter_poles)
+        self._settings = np.array([self.sample_rate, start, end, filter_kind, poles, 2.0])
+        self._modulation = modulation or no_modulation()
         self._order = np.zeros(n_voices, np.int64)  # running number of the note, 0 when free
-        self._n_started = 0
+        self._n_started = self._n_active = 0
         self.stolen_voices = 0
+
+    def set_envelope(self, attack_seconds: float, decay_seconds: float, sustain_level: float, release_seconds: float):
+        """Give all channels the same envelope."""
+        four = slice(layout.CHANNEL_ENVELOPE, layout.CHANNEL_ENVELOPE + 4)
+        self.channels[:, four] = attack_seconds, decay_seconds, sustain_level, release_seconds
+
+    def use_sends(self, are_used: bool) -> None:
+        """Also fill the outputs of the reverb and the chorus send, or leave them out."""
+        self._settings[layout.OUTPUTS_IN_USE] = layout.N_OUTPUTS if are_used else 2
 
     def reset(self) -> None:
         """Silence, and the state of a new pool: what follows does not depend on what was played."""
         self.voices.states[:] = 0
         self.voices.states[:, layout.PLAN_START] = -1
         self.voices.amplitude[:] = 0.0
-        for array in (self._noise.gain, self._noise.slope, self._noise.clock):
+        for array in (self._noise.gain, self._noise.slope, self._noise.sounding):
             array[:] = 0
         self._order[:] = 0
-        self._n_started = 0
+        self._n_started = self._n_active = 0
 
     @property
     def n_sounding(self) -> int:
         """Voices that sound, fading ones included."""
         return int(np.count_nonzero(self.voices.states[:, layout.PLAN_START] >= 0))
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether no voice and no noise sounds: `render` would give zeros and change nothing."""
+        return self._n_active == 0 and self._noise.sounding[0] == 0
+
     def held(self) -> np.ndarray:
         """Which voices sound and are neither released nor fading, bool `[V]`."""
         states = self.voices.states
-        gated = np.isin(states[:, layout.STAGE], (ATTACK, DECAY, SUSTAIN))
+        gated = np.isin(states[:, layout.STAGE], (ATTACK, DECAY, SUSTAIN, HELD))
         return gated & (states[:, layout.PLAN_START] >= 0)
 
-    def start(self, now: int, note: float, channel: int, gain: float, sound: VoiceSound) -> int:
-        """Start a note at absolute sample `now`; returns the voice's index.
+    def serial(self, voice: int) -> int:
+        """The running number of the note that this voice plays, to tell it from later ones in the same place."""
+        return int(self._order[voice])
 
-        Args:
-            note: MIDI note number, fractions allowed.
-            gain: linear, what velocity does beyond the model.
-        """
+    def is_over(self, voice: int) -> bool:
+        """Whether a voice is silent, or fading because it was stolen or silenced."""
+        states = self.voices.states[voice]
+        return bool(states[layout.PLAN_START] < 0 or states[layout.STAGE] in (OFF, KILL))
+
+    def start(self, now: int, rows: NoteRows, strike: Strike) -> int:
+        """Start a note at absolute sample `now`; returns the voice's index."""
         voice = self._free_voice()
         self._n_started += 1
+        self._n_active += 1
         self._order[voice] = self._n_started
-        self._fill(voice, sound)
         numbers, states = self.voices.numbers[voice], self.voices.states[voice]
         numbers[:] = 0.0
         states[:] = 0
-        numbers[layout.NOTE] = note
-        numbers[layout.VELOCITY_GAIN] = gain
-        numbers[layout.TAIL_RATE] = max(sound.tail_rate, _LEAST_TAIL_RATE)
-        seed = (self._n_started * 2654435761 + int(note) * 40503) % 2147483648
+        self._aim(voice, rows, strike)
+        numbers[layout.STARTED_AT] = now
+        numbers[layout.LFO_PHASE : layout.LFO_PHASE + 3] = strike.lfo_phases
+        seed = (self._n_started * 2654435761 + int(strike.note) * 40503) % 2147483648
+        numbers[layout.RANDOM] = (seed % 65536) / 32768.0 - 1.0
         if self.settings.sustain is not None:
             first, last = self.settings.sustain
             numbers[layout.TURN_SECONDS] = last - 0.5 * (last - first) * (seed % 1000) / 1000.0
-        sounds_at_once = gain if self.settings.attack_seconds == 0.0 else 0.0
-        numbers[layout.GAIN_LEFT] = sounds_at_once * self.channels[channel, layout.CHANNEL_LEFT]
-        numbers[layout.GAIN_RIGHT] = sounds_at_once * self.channels[channel, layout.CHANNEL_RIGHT]
-        states[layout.STAGE], states[layout.CHANNEL] = ATTACK, channel
+        self._glide(now, voice, strike)
+        states[layout.STAGE] = states[layout.STAGE_2] = ATTACK
+        states[layout.CHANNEL] = strike.channel
         states[layout.PLAN_START] = states[layout.PLAN_END] = now
         states[layout.SEED], states[layout.DIRECTION] = seed, 1
+        channel = self.channels[strike.channel]
+        sounds_at_once = strike.gain if channel[layout.CHANNEL_ENVELOPE] == 0.0 else 0.0
+        gains = numbers[layout.GAIN_LEFT : layout.GAIN_LEFT + 2 * layout.N_OUTPUTS : 2]
+        gains[:] = sounds_at_once * channel[layout.CHANNEL_LEFT : layout.CHANNEL_LEFT + layout.N_OUTPUTS]
+        self._silence_oscillators(voice, strike.phase)
         return voice
 
-    def release(self, voice: int) -> None:
-        """Let a voice go into its release."""
+    def move(self, now: int, voice: int, rows: NoteRows, strike: Strike) -> None:
+        """Let a sounding voice go on as another note (legato): new pitch and spectrum, no new attack."""
+        numbers = self.voices.numbers[voice]
+        before = (numbers[layout.VELOCITY_GAIN], numbers[layout.LAYER], numbers[layout.VELOCITY])
+        self._aim(voice, rows, strike)
+        numbers[layout.VELOCITY_GAIN], numbers[layout.LAYER], numbers[layout.VELOCITY] = before
+        self._glide(now, voice, strike)
+        self.voices.states[voice, layout.TOUCHED] = layout.NUDGED
+
+    def release(self, voice: int, velocity: float = 0.5) -> None:
+        """Let a voice go into its release; `velocity` 0..1 is for modulation."""
         if self.voices.states[voice, layout.STAGE] not in (OFF, KILL, RELEASE):
+            self.voices.numbers[voice, layout.RELEASE_VELOCITY] = velocity
+            self.voices.states[voice, layout.STAGE_2] = RELEASE
             self._set_stage(voice, RELEASE)
+
+    def catch(self, voice: int) -> bool:
+        """Hold a voice that is in its release where its level stands; False when it is over."""
+        states = self.voices.states[voice]
+        if states[layout.PLAN_START] < 0 or states[layout.STAGE] != RELEASE:
+            return False
+        self._set_stage(voice, HELD)
+        return True
 
     def kill(self, voice: int) -> None:
         """Fade a voice out in a few milliseconds."""
@@ -142,41 +191,66 @@ class VoicePool:
 
     def touch(self, channel: int) -> None:
         """Make the voices of a channel notice at once that its numbers changed."""
-        mine = self.voices.states[:, layout.CHANNEL] == channel
-        self.voices.states[mine, layout.TOUCHED] = 1
+        states = self.voices.states
+        mine = (states[:, layout.CHANNEL] == channel) & (states[:, layout.TOUCHED] == 0)
+        states[mine, layout.TOUCHED] = layout.NUDGED
+
+    def nudge(self, voice: int) -> None:
+        """Make one voice notice at once that its numbers changed."""
+        if self.voices.states[voice, layout.TOUCHED] == 0:
+            self.voices.states[voice, layout.TOUCHED] = layout.NUDGED
 
     def render(self, now: int, n_samples: int) -> np.ndarray:
-        """Play `n_samples` from absolute sample `now`: float32 `[2, n]`, a view valid until the next call.
+        """Play `n_samples` from absolute sample `now`: float32 `[4, n]`, a view valid until the next call.
+
+        Left, right, and the mono signals for the reverb and the chorus send (empty unless `use_sends`).
 
         [audio thread] Takes no lock, touches no file, allocates nothing that stays.
         """
-        kernel.render_voices(
+        self._n_active = kernel.render_voices(
             now,
             n_samples,
             self.voices,
+            self.rows.arrays,
             self._noise,
             self._scratch,
             self.channels,
             self._settings,
-            self._envelope,
-            self._active,
+            self._modulation,
         )
-        return self._scratch.out.reshape(2, -1)[:, :n_samples]
+        return self._scratch.out.reshape(layout.N_OUTPUTS, -1)[:, :n_samples]
+
+    def _aim(self, voice: int, rows: NoteRows, strike: Strike) -> None:
+        """Write down what a voice is to play."""
+        numbers, states = self.voices.numbers[voice], self.voices.states[voice]
+        numbers[layout.NOTE] = strike.note
+        numbers[layout.VELOCITY_GAIN] = strike.gain
+        numbers[layout.LAYER] = strike.layer
+        numbers[layout.VELOCITY] = strike.velocity
+        numbers[layout.TAIL_RATE] = rows.tail_rate
+        numbers[layout.DETUNE_CENTS] = strike.detune_cents
+        numbers[layout.VOICE_PAN] = strike.pan
+        states[layout.ROW], states[layout.N_LAYERS] = rows.row, rows.n_layers
+        directions = self.voices.directions[voice]
+        directions[:] = -1
+        directions[: len(strike.directions)] = strike.directions
+
+    def _glide(self, now: int, voice: int, strike: Strike) -> None:
+        numbers = self.voices.numbers[voice]
+        glides = strike.glide_cents != 0.0 and strike.glide_seconds > 0.0
+        numbers[layout.GLIDE_CENTS] = strike.glide_cents if glides else 0.0
+        numbers[layout.GLIDE_FROM] = now
+        numbers[layout.GLIDE_SAMPLES] = max(1.0, strike.glide_seconds * self.sample_rate)
 
     def _set_stage(self, voice: int, stage: int) -> None:
         self.voices.states[voice, layout.STAGE] = stage
-        self.voices.states[voice, layout.TOUCHED] = 1
+        self.voices.states[voice, layout.TOUCHED] = layout.STRUCK
 
-    def _fill(self, voice: int, sound: VoiceSound) -> None:
-        v, (p, b) = self.voices, (self.grid.n_partials, self.grid.n_bands)
-        shape = (-1, self.grid.n_frames)
-        v.partials.reshape(*shape, self._n_partials)[voice, :, :p] = sound.partials
-        v.noise.reshape(*shape, self._n_bands)[voice, :, :b] = sound.noise
-        v.cents[voice] = sound.cents
-        row = slice(voice * self._n_partials, voice * self._n_partials + p)
-        v.ratios[row] = sound.ratios
+    def _silence_oscillators(self, voice: int, phase: float) -> None:
+        v = self.voices
         whole = slice(voice * self._n_partials, (voice + 1) * self._n_partials)
-        v.phase[whole] = (np.arange(1, self._n_partials + 1) ** 2 * _PHASE_STEP) % 1.0
+        partial = np.arange(1, self._n_partials + 1)
+        v.phase[whole] = (partial**2 * _PHASE_STEP + partial * phase) % 1.0
         for array in (v.turn, v.sine, v.difference, v.factor, v.amplitude, v.slope):
             array[whole] = 0.0
         v.noise_target[voice * self._n_bands : (voice + 1) * self._n_bands] = 0.0
@@ -218,22 +292,33 @@ class VoicePool:
         return np.sqrt(np.sum(amplitude**2, axis=1)) * gain
 
 
-def _empty_voices(n_voices: int, grid: SpectrumGrid) -> layout.VoiceArrays:
-    n_partials, n_bands, n_frames = padded(grid.n_partials), padded(grid.n_bands), grid.n_frames
+def no_modulation() -> layout.Modulation:
+    """No route, and oscillators that nothing follows."""
+    return layout.Modulation(
+        np.zeros((0, 3), np.int64), np.zeros(0), np.zeros(3, np.int64), np.zeros((3, 4)), np.zeros(1, np.int64)
+    )
 
-    def floats(count: int) -> np.ndarray:
-        return np.zeros(count, np.float32)
 
+def _scratch(n_voices: int, max_samples: int) -> layout.Scratch:
+    return layout.Scratch(
+        lanes=np.zeros(2 * layout.CONTROL_STEP * LANES, np.float32),
+        lane=np.arange(LANES, dtype=np.float32),
+        out=np.zeros(layout.N_OUTPUTS * (max_samples + LANES), np.float32),
+        values=np.zeros(layout.N_DESTINATIONS),
+        sources=np.zeros(layout.N_VOICE_SOURCES),
+        weights=np.zeros(layout.MAX_DIRECTIONS),
+        active=np.zeros(n_voices, np.int64),
+    )
+
+
+def _empty_voices(n_voices: int, n_partials: int, n_bands: int) -> layout.VoiceArrays:
     states = np.zeros((n_voices, layout.N_STATES), np.int64)
     states[:, layout.PLAN_START] = -1
-    per_partial = [floats(n_voices * n_partials) for _ in range(8)]
+    per_partial = [np.zeros(n_voices * n_partials, np.float32) for _ in range(7)]
     return layout.VoiceArrays(  # type: ignore[call-arg]
         np.zeros((n_voices, layout.N_NUMBERS)),
         states,
+        np.full((n_voices, layout.MAX_DIRECTIONS), -1, np.int64),
         *per_partial,
-        floats(n_voices * n_frames * n_partials),
-        np.zeros((n_voices, n_frames), np.float32),
-        floats(n_voices * n_frames * n_bands),
-        floats(n_voices * n_bands),
-        np.ascontiguousarray(grid.frame_seconds, np.float64),
+        np.zeros(n_voices * n_bands, np.float32),
     )

@@ -1,0 +1,117 @@
+"""`ChannelVoices`: the voices of one channel as its keyboard sees them: splits, layers, tuning, glide, choke groups."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from neuralsynth.part import SOFT_PEDAL, VoiceRef
+from neuralsynth.patch import Patch
+from neuralsynth.preset_sections import Layer, Voices
+from neuralsynth.settings import settings_of
+
+if TYPE_CHECKING:
+    from neuralsynth.performer import Performer
+
+_GLIDE = next(setting for setting in settings_of(Voices) if setting.name == "glide_seconds")
+
+
+class Note:
+    """One struck note: a voice for each layer, and for each voice of a unison."""
+
+    __slots__ = ("refs",)
+
+    def __init__(self, refs: list[tuple[VoiceRef, Layer]]) -> None:
+        self.refs = refs
+
+    @property
+    def is_over(self) -> bool:
+        """Whether none of its voices sounds."""
+        return all(ref.is_over for ref, _ in self.refs)
+
+
+class ChannelVoices:
+    """What a `Keyboard` drives."""
+
+    def __init__(self, performer: Performer, number: int) -> None:
+        self._performer, self._number = performer, number
+
+    def prepare(self, patch: Patch, keys: Iterable[int]) -> None:
+        """Decode what these keys of a patch need."""
+        keys = list(keys)
+        for layer, zone in patch.zones:
+            notes = self._performer.notes_of(self._number, zone)
+            sounding = {_note(layer, notes, key) for key in keys if layer.key_low <= key <= layer.key_high}
+            self._performer.part_for(zone).prepare(note for note in sounding if math.isfinite(note))
+
+    def start(self, key: int, velocity: int, from_key: float | None) -> Note:
+        """Start the voices of a note in every layer that its key and velocity reach."""
+        performer, number = self._performer, self._number
+        leader = performer.leader(number)
+        patch, channel = performer.patches[leader], performer.channels[leader]
+        struck = velocity * SOFT_PEDAL if channel.soft else float(velocity)
+        zones = [zone for zone in patch.zones if _reaches(zone[0], key, velocity)] if patch else []
+        for layer, zone in zones:
+            if layer.choke_group:
+                performer.part_for(zone).choke(number, layer.choke_group)
+        own = performer.channels[number]
+        pressure = max(performer.zones.combined(number, performer.channels).pressure, own.key_pressure[key] / 127.0)
+        refs = []
+        for layer, zone in zones:
+            note = _note(layer, performer.notes_of(number, zone), key)
+            if math.isfinite(note):
+                glide = self._glide(layer, zone, note, from_key)
+                found = performer.part_for(zone).strike(
+                    performer.now, number, key, note, struck, glide, performer.surroundings, layer, pressure
+                )
+                refs += [(ref, layer) for ref in found]
+        return Note(refs)
+
+    def move(self, note: Note, key: int, velocity: int, from_key: float | None) -> None:  # noqa: ARG002
+        """Let a note go on at another key; a legato note keeps its touch."""
+        performer = self._performer
+        for ref, layer in note.refs:
+            target = _note(layer, performer.notes_of(self._number, ref.part.patch), key)
+            if math.isfinite(target):
+                glide = self._glide(layer, ref.part.patch, target, from_key)
+                ref.part.move(performer.now, ref, key, target, glide)
+
+    def release(self, note: Note, velocity: int) -> None:
+        """Send a note into its release."""
+        for ref, _ in note.refs:
+            ref.part.release(ref, velocity)
+
+    def catch(self, note: Note) -> bool:
+        """Hold a note in its release where its level stands."""
+        return any([ref.part.catch(ref) for ref, _ in note.refs])
+
+    def is_over(self, note: Note) -> bool:
+        """Whether a note sounds no more."""
+        return note.is_over
+
+    def _glide(self, layer: Layer, patch: Patch, note: float, from_key: float | None) -> tuple[float, float]:
+        """The note number that a glide to `note` starts from, and the seconds it takes."""
+        if from_key is None:
+            return note, 0.0
+        notes = self._performer.notes_of(self._number, patch)
+        start = _note(layer, notes, round(from_key))
+        if not math.isfinite(start):
+            return note, 0.0
+        channel = self._performer.channels[self._performer.leader(self._number)]
+        voices, position = patch.preset.voices, channel.portamento_position
+        seconds = _GLIDE.from_position(position) if position > 0.0 else voices.glide_seconds  # type: ignore[union-attr]
+        if voices.glide_mode == "rate":
+            seconds *= abs(start - note) / 12.0
+        return start, seconds
+
+
+def _reaches(layer: Layer, key: int, velocity: int) -> bool:
+    return layer.key_low <= key <= layer.key_high and layer.velocity_low <= velocity <= layer.velocity_high
+
+
+def _note(layer: Layer, notes, key: int) -> float:
+    """The note number that a layer sounds for a key."""
+    if layer.fixed_key >= 0:
+        return float(notes[layer.fixed_key])
+    return float(notes[key]) + layer.transpose_semitones

@@ -1,0 +1,167 @@
+"""`NoteBank`: the notes of one sound, decoded ahead: velocity layers, and the ways to other sounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+from neuralsynth.model import Decoded, InstrumentModel
+from neuralsynth.sound.rows import NoteRows, SpectrumRows, VoiceSound
+from neuralsynth.spectrum import SpectrumGrid
+from neuralsynth.units import db_to_gain
+
+#: Velocity layers decoded per key where the recordings have several dynamics.
+N_LAYERS = 6
+_DECODE_BATCH = 16
+LEVEL_LAW_DB_PER_DECADE = 40.0  # General MIDI: level follows 40·log10(velocity / 127)
+_LEAST_RISE = 0.25  # of that law: how much louder a louder layer is at least
+
+#: Gives the velocity layers of some keys, softest first: how a direction of timbre ends.
+Layers = Callable[[Sequence[int]], list[list[VoiceSound]]]
+
+
+class NoteBank:
+    """Decoded notes of one latent point, by key; fills itself on demand.
+
+    `directions` says where the directions of timbre lead, by their number in the voices (`sound.layout`).
+    """
+
+    def __init__(self, model: InstrumentModel, latent: np.ndarray) -> None:
+        """Lay out the velocity layers between the softest and the loudest recorded one; decode nothing yet."""
+        spec = model.spec
+        count = N_LAYERS if spec.velocity_high > spec.velocity_low else 1
+        self.model, self.latent = model, latent
+        self.velocities = np.linspace(spec.velocity_low, spec.velocity_high, count)
+        self.rows = SpectrumRows(spec.grid())
+        self.directions: dict[int, Layers] = {}
+        self._notes: dict[int, NoteRows] = {}
+        self._ways: dict[tuple[int, int], int] = {}  # (key, direction) -> first row
+
+    def __len__(self) -> int:
+        """Decoded spectra in the bank, directions included."""
+        return len(self.rows)
+
+    def prepare(self, keys: Iterable[int], directions: Iterable[int] = ()) -> None:
+        """Decode these keys and directions, those not yet there, in batches."""
+        keys = {self._playable(key) for key in keys}
+        for some in self._batches(keys - self._notes.keys()):
+            for key, layers in zip(some, self.layers_at(self.latent, some), strict=True):
+                self._notes[key] = self.rows.add(layers)
+        for direction in directions:
+            end = self.directions.get(direction)
+            wanted = {key for key in keys if (key, direction) not in self._ways}
+            for some in self._batches(wanted) if end else ():
+                for key, layers in zip(some, end(some), strict=True):
+                    here = self.rows.layers(self._notes[key])
+                    self._ways[key, direction] = self.rows.add_direction(here, layers)
+
+    def note(self, key: int) -> NoteRows:
+        """Where the spectra of a key lie."""
+        key = self._playable(key)
+        if key not in self._notes:
+            self.prepare([key])
+        return self._notes[key]
+
+    def direction_rows(self, key: int, directions: Sequence[int]) -> list[int]:
+        """First rows of a key's directions by their number, -1 for those not asked for."""
+        if not directions:
+            return []
+        key = self._playable(key)
+        if any((key, direction) not in self._ways for direction in directions):
+            self.prepare([key], directions)
+        rows = [-1] * (max(directions) + 1)
+        for direction in directions:
+            rows[direction] = self._ways.get((key, direction), -1)
+        return rows
+
+    def layer_of(self, velocity: float) -> float:
+        """The place of a MIDI velocity among the layers, with its fraction."""
+        return float(np.interp(velocity, self.velocities, np.arange(len(self.velocities))))
+
+    def layers_at(self, latent: np.ndarray, keys: Sequence[int]) -> list[list[VoiceSound]]:
+        """Decode all layers of some keys at any latent, `[Z]`: a list per key, softest first."""
+        n_layers = len(self.velocities)
+        notes = np.repeat(np.array(keys, np.float32), n_layers)
+        velocities = np.tile(self.velocities / 127.0, len(keys)).astype(np.float32)
+        decoded = self.model.decode(np.tile(latent, (len(notes), 1)), notes, velocities)
+        assert isinstance(decoded, Decoded)  # `Patch` refuses other kinds
+        return [self._rising(decoded, slice(i * n_layers, (i + 1) * n_layers)) for i in range(len(keys))]
+
+    def layers_for(self, velocities: Sequence[float], grid: SpectrumGrid, keys: Sequence[int]) -> list[list[VoiceSound]]:
+        """These keys at other velocities and on another grid: what another instrument morphs to."""
+        places = [self.layer_of(velocity) for velocity in velocities]
+        found = self.layers_at(self.latent, [self._playable(key) for key in keys])
+        return [[regridded(_between(layers, place), self.rows.grid, grid) for place in places] for layers in found]
+
+    def _playable(self, key: int) -> int:
+        """The key whose spectrum serves `key`: outside the trained range, that of the range's end."""
+        return int(min(max(key, self.model.spec.note_low), self.model.spec.note_high))
+
+    def _batches(self, keys: Iterable[int]) -> list[list[int]]:
+        at_once, ordered = max(1, _DECODE_BATCH // len(self.velocities)), sorted(keys)
+        return [ordered[start : start + at_once] for start in range(0, len(ordered), at_once)]
+
+    def _rising(self, decoded: Decoded, rows: slice) -> list[VoiceSound]:
+        """The layers of one key, made to rise with velocity where the recordings did not: the softer ones give way."""
+        partials, noise, frame_seconds = decoded.partials[rows], decoded.noise[rows], self.rows.grid.frame_seconds
+        levels_db = [_level_db(frame_seconds, *layer) for layer in zip(partials, noise, strict=True)]
+        steps_db = _LEAST_RISE * LEVEL_LAW_DB_PER_DECADE * np.diff(np.log10(np.maximum(self.velocities, 1.0)))
+        wanted_db = list(levels_db)
+        for layer in range(len(levels_db) - 2, -1, -1):
+            wanted_db[layer] = min(wanted_db[layer], wanted_db[layer + 1] - steps_db[layer])
+        gains = db_to_gain(np.array(wanted_db) - np.array(levels_db)).astype(np.float32)
+        ratios, cents = decoded.ratios[rows], decoded.cents[rows]
+        return [
+            VoiceSound(p * gain, r, c, n * gain, _tail_rate(frame_seconds, p, n))
+            for p, r, c, n, gain in zip(partials, ratios, cents, noise, gains, strict=True)
+        ]
+
+
+def regridded(sound: VoiceSound, grid: SpectrumGrid, to: SpectrumGrid) -> VoiceSound:
+    """A spectrum on another grid: frames between frames, noise by the share of each band, partials as they are."""
+    times, n_partials = to.frame_seconds, min(grid.n_partials, to.n_partials)
+    partials = np.zeros((to.n_frames, to.n_partials), np.float32)
+    for partial in range(n_partials):
+        partials[:, partial] = np.interp(times, grid.frame_seconds, sound.partials[:, partial])
+    ratios = np.arange(1, to.n_partials + 1) * float(sound.ratios[-1] / grid.n_partials)
+    ratios[:n_partials] = sound.ratios[:n_partials]
+    power = np.array([np.interp(times, grid.frame_seconds, band) for band in (sound.noise**2).T]).T
+    noise = np.sqrt(power @ _band_shares(grid.band_edges_hz, to.band_edges_hz))
+    cents = np.interp(times, grid.frame_seconds, sound.cents)
+    return VoiceSound(partials, ratios.astype(np.float32), cents, noise.astype(np.float32), sound.tail_rate)
+
+
+def _band_shares(edges_hz: np.ndarray, to_hz: np.ndarray) -> np.ndarray:
+    """How much of the power of each band falls into each of the other bands, `[B, B']`."""
+    low, high = np.maximum.outer(edges_hz[:-1], to_hz[:-1]), np.minimum.outer(edges_hz[1:], to_hz[1:])
+    return np.maximum(high - low, 0.0) / np.diff(edges_hz)[:, None]
+
+
+def _between(layers: Sequence[VoiceSound], place: float) -> VoiceSound:
+    """The spectrum at a place among the layers."""
+    soft = layers[min(int(place), len(layers) - 1)]
+    loud, share = layers[min(int(place) + 1, len(layers) - 1)], np.float32(place - int(place))
+    return VoiceSound(
+        soft.partials + share * (loud.partials - soft.partials),
+        soft.ratios,
+        soft.cents + share * (loud.cents - soft.cents),
+        soft.noise + share * (loud.noise - soft.noise),
+        soft.tail_rate,
+    )
+
+
+def _level_db(frame_seconds: np.ndarray, partials: np.ndarray, noise: np.ndarray) -> float:
+    """Mean level of the first second of a spectrum, dB."""
+    early = frame_seconds <= 1.0
+    power = 0.5 * np.sum(partials[early] ** 2, axis=1) + np.sum(noise[early] ** 2, axis=1)
+    energy = np.trapezoid(power, frame_seconds[early])
+    return float(10.0 * np.log10(max(energy, 1e-20)))
+
+
+def _tail_rate(frame_seconds: np.ndarray, partials: np.ndarray, noise: np.ndarray) -> float:
+    """How fast the last quarter of a note decays, per second (natural logarithm of the amplitude)."""
+    power = 0.5 * np.sum(partials**2, axis=1) + np.sum(noise**2, axis=1)
+    late = frame_seconds >= 0.75 * frame_seconds[-1]
+    slope = np.polyfit(frame_seconds[late], 0.5 * np.log(np.maximum(power[late], 1e-20)), 1)[0]
+    return float(-slope)
