@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from neuralsynth.part import SOFT_PEDAL, VoiceRef
+from neuralsynth.part import SOFT_PEDAL, VoiceRef, note_of
 from neuralsynth.patch import Patch
 from neuralsynth.preset_sections import Layer, Voices
 from neuralsynth.settings import settings_of
@@ -42,7 +42,7 @@ class ChannelVoices:
         keys = list(keys)
         for layer, zone in patch.zones:
             notes = self._performer.notes_of(self._number, zone)
-            sounding = {_note(layer, notes, key) for key in keys if layer.key_low <= key <= layer.key_high}
+            sounding = {note_of(layer, notes, key) for key in keys if layer.key_low <= key <= layer.key_high}
             self._performer.part_for(zone).prepare(note for note in sounding if math.isfinite(note))
 
     def start(self, key: int, velocity: int, from_key: float | None) -> Note:
@@ -52,14 +52,15 @@ class ChannelVoices:
         patch, channel = performer.patches[leader], performer.channels[leader]
         struck = velocity * SOFT_PEDAL if channel.soft else float(velocity)
         zones = [zone for zone in patch.zones if _reaches(zone[0], key, velocity)] if patch else []
-        for layer, zone in zones:
+        for layer, _ in zones:
             if layer.choke_group:
-                performer.part_for(zone).choke(number, layer.choke_group)
+                for part in performer.parts_of(number):
+                    part.choke(number, layer.choke_group)
         own = performer.channels[number]
         pressure = max(performer.zones.combined(number, performer.channels).pressure, own.key_pressure[key] / 127.0)
         refs = []
         for layer, zone in zones:
-            note = _note(layer, performer.notes_of(number, zone), key)
+            note = note_of(layer, performer.notes_of(number, zone), key)
             if math.isfinite(note):
                 glide = self._glide(layer, zone, note, from_key)
                 found = performer.part_for(zone).strike(
@@ -72,7 +73,7 @@ class ChannelVoices:
         """Let a note go on at another key; a legato note keeps its touch."""
         performer = self._performer
         for ref, layer in note.refs:
-            target = _note(layer, performer.notes_of(self._number, ref.part.patch), key)
+            target = note_of(layer, performer.notes_of(self._number, ref.part.patch), key)
             if math.isfinite(target):
                 glide = self._glide(layer, ref.part.patch, target, from_key)
                 ref.part.move(performer.now, ref, key, target, glide)
@@ -84,7 +85,8 @@ class ChannelVoices:
 
     def catch(self, note: Note) -> bool:
         """Hold a note in its release where its level stands."""
-        return any([ref.part.catch(ref) for ref, _ in note.refs])
+        caught = [ref.part.catch(ref) for ref, _ in note.refs]
+        return any(caught)
 
     def is_over(self, note: Note) -> bool:
         """Whether a note sounds no more."""
@@ -95,7 +97,7 @@ class ChannelVoices:
         if from_key is None:
             return note, 0.0
         notes = self._performer.notes_of(self._number, patch)
-        start = _note(layer, notes, round(from_key))
+        start = note_of(layer, notes, round(from_key))
         if not math.isfinite(start):
             return note, 0.0
         channel = self._performer.channels[self._performer.leader(self._number)]
@@ -108,10 +110,3 @@ class ChannelVoices:
 
 def _reaches(layer: Layer, key: int, velocity: int) -> bool:
     return layer.key_low <= key <= layer.key_high and layer.velocity_low <= velocity <= layer.velocity_high
-
-
-def _note(layer: Layer, notes, key: int) -> float:
-    """The note number that a layer sounds for a key."""
-    if layer.fixed_key >= 0:
-        return float(notes[layer.fixed_key])
-    return float(notes[key]) + layer.transpose_semitones

@@ -57,8 +57,13 @@ def is_synced(values: Mapping[str, Any]) -> bool:
     return values.get("sync", "off") != "off"
 
 
-def movable(effect_type: str, values: dict[str, Any], sample_rate: float, plugin: Callable[[], Any]) -> Movable:
-    """A stage for one of `MOVABLE`; `plugin` makes a pedalboard plugin with these values, if one is needed."""
+def movable(
+    effect_type: str, values: dict[str, Any], sample_rate: float, plugin: Callable[[], Any], live: bool = True
+) -> Stage:
+    """A stage for one of `MOVABLE`; `plugin` makes a pedalboard plugin with these values, if one is needed.
+
+    Unless it is `live` its knobs need not move, save the time of a delay that goes by the tempo.
+    """
     knobs = _knobs(effect_type)
     if effect_type == "delay":
         longest = MAX_ECHO_SECONDS if is_synced(values) else knobs["delay_seconds"].high
@@ -68,6 +73,8 @@ def movable(effect_type: str, values: dict[str, Any], sample_rate: float, plugin
         is_filter = effect_type in _FILTERS
         return Filter(effect_type, values, sample_rate) if is_filter else Direct(plugin(), sample_rate)
 
+    if not live:
+        return turnable()
     if effect_type in _GLIDING:
         return Gliding(turnable(), knobs, values, sample_rate)
     pair = turnable(), turnable()

@@ -15,7 +15,7 @@ import msgspec
 from neuralsynth.checking import one_of, shown
 from neuralsynth.errors import PresetError
 from neuralsynth.knobs import Knob
-from neuralsynth.settings import Choice, FileName, Parameters, Setting, Text, checked_value
+from neuralsynth.settings import NOTE_VALUES, Choice, FileName, Parameters, Setting, Text, checked_value
 
 MAX_EFFECTS = 32
 SILENCE_DB = 110.0  # what a tail must fall by: -90 dB of full scale, and headroom for a chain that amplifies
@@ -122,7 +122,6 @@ def _equaliser(effect_type: str, says: str) -> Effect:
 
 _QUALITIES = ("zero_order_hold", "linear", "catmull_rom", "lagrange", "windowed_sinc",
               *(f"windowed_sinc_{n}" for n in (256, 128, 64, 32, 16, 8)))  # fmt: skip
-_NOTE_VALUES = ("off", "4/1", "2/1", "1/1", *(f"1/{n}{part}" for n in (2, 4, 8, 16) for part in ("", "d", "t")), "1/32")
 _CUTOFF = ("cutoff_frequency_hz",)
 _MIX = Knob("mix", 0.0, 1.0, 0.5, "", 1.0, "0 is the input alone, 1 the effect alone")
 
@@ -171,7 +170,7 @@ _TABLE = (
         "delay", "echoes",
         (
             Knob("delay_seconds", 0.0, 5.0, 0.5, "s", 0.5, "time between echoes, if `sync` is off"),
-            Choice("sync", _NOTE_VALUES, "off", "time between echoes as a note at the song's tempo, at most 30 s"),
+            Choice("sync", NOTE_VALUES, "off", "time between echoes as a note at the song's tempo, at most 30 s"),
             Knob("feedback", 0.0, 0.95, 0.0, "", 1.0, "level of each echo in the next"),
             _MIX,
         ),

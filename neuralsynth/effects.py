@@ -29,6 +29,7 @@ from neuralsynth.errors import EnvironmentProblem, PresetError, RecordingError
 from neuralsynth.knobs import Knob
 from neuralsynth.plugin_list import allowed_plugins, plugin_list_path
 from neuralsynth.sound.pitch_shifter import PitchShifter
+from neuralsynth.units import note_value_beats
 
 HIGHEST_CUTOFF = 0.49  # of the sample rate
 MAX_IMPULSE_SECONDS = 30.0
@@ -47,6 +48,7 @@ class EffectChain:
         max_block_size: the block size to expect; larger blocks work too.
         folder: where the preset lies, for files that lie beside it.
         where: what error messages start with, normally the preset's path.
+        live: whether `knobs` may be turned; some effects then work for two.
 
     Raises:
         PresetError: an unknown effect, a value out of range, a file that cannot be used.
@@ -60,14 +62,16 @@ class EffectChain:
         max_block_size: int = CHUNK,
         folder: Path | None = None,
         where: str = "preset",
+        live: bool = True,
     ):
         self._settings = checked_effects(settings, where)
         self._sample_rate, self._tempo = float(sample_rate), DEFAULT_TEMPO
         self._values = [_prepared(s, self._sample_rate, DEFAULT_TEMPO) for s in self._settings]
         names = [f'{where}: effect {i} "{s.type}"' for i, s in enumerate(self._settings, 1)]
         steps = zip(self._settings, self._values, names, strict=True)
-        self._stages = [_stage(s.type, values, self._sample_rate, folder, name) for s, values, name in steps]
-        self._knobs = {(i, k.name): k for i, s in enumerate(self._settings, 1) for k in live_knobs(s.type, s.values)}
+        self._stages = [_stage(s.type, values, self._sample_rate, folder, name, live) for s, values, name in steps]
+        moving = enumerate(self._settings if live else (), 1)
+        self._knobs = {(i, k.name): k for i, s in moving for k in live_knobs(s.type, s.values)}
         self.latency_samples = sum(stage.latency_samples for stage in self._stages)
         self._tell_tail()
         self.reset()
@@ -172,16 +176,16 @@ def _bounded(effect_type: str, name: str, value: Any, sample_rate: float) -> Any
 
 
 def _echo_seconds(note_value: str, tempo: float) -> float:
-    """Length of a note like "1/4", "1/8d" (dotted) or "1/8t" (triplet); a beat is a quarter."""
-    whole, _, part = note_value.rstrip("dt").partition("/")
-    beats = 4.0 * int(whole) / int(part) * {"d": 1.5, "t": 2.0 / 3.0}.get(note_value[-1], 1.0)
-    return min(60.0 * beats / tempo, MAX_ECHO_SECONDS)
+    """Length of a note; a beat is a quarter."""
+    return min(60.0 * note_value_beats(note_value) / tempo, MAX_ECHO_SECONDS)
 
 
-def _stage(effect_type: str, values: dict[str, Any], sample_rate: float, folder: Path | None, where: str) -> Stage:
+def _stage(
+    effect_type: str, values: dict[str, Any], sample_rate: float, folder: Path | None, where: str, live: bool
+) -> Stage:
     """Build one step of the chain."""
     if effect_type in MOVABLE:
-        return movable(effect_type, values, sample_rate, lambda: _builtin(effect_type, values))
+        return movable(effect_type, values, sample_rate, lambda: _builtin(effect_type, values), live)
     if effect_type == "vst3":
         plugin = _vst3(values, where)
         return OnGrid(plugin, sample_rate, _vst3_lag(plugin, sample_rate, where))

@@ -6,6 +6,7 @@ blocks come from.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -61,7 +62,7 @@ class Engine:
         for patch in (*(start[channel] for channel in sorted(start)), *(programs.patches if programs else ())):
             for _, zone in patch.zones:
                 if id(zone) not in parts:
-                    parts[id(zone)] = Part(zone, float(sample_rate), max_block_size)
+                    parts[id(zone)] = Part(zone, float(sample_rate), max_block_size, controls is not None)
         self.parts = list(parts.values())
         self.latency_samples = max((part.chain.latency_samples for part in self.parts), default=0)
         self._delays = [_Delay(self.latency_samples - part.chain.latency_samples) for part in self.parts]
@@ -92,13 +93,16 @@ class Engine:
         [audio thread] Takes no lock, touches no file; notes not yet in the bank are decoded here.
         """
         out = np.zeros((2, n_samples), np.float32)
+        if n_samples == 0:
+            self._play(events, 0, 0)
         done, next_event = 0, 0
         while done < n_samples:
             n = min(self.max_block_size, n_samples - done)
             stop = next_event
             while stop < len(events) and (events[stop].sample < done + n or done + n == n_samples):
                 stop += 1
-            out[:, done : done + n] = self._block(events[next_event:stop], done, n)
+            self._play(events[next_event:stop], done, n)
+            out[:, done : done + n] = self._mixed(n)
             done, next_event = done + n, stop
         return out
 
@@ -123,7 +127,7 @@ class Engine:
     @property
     def ignored(self) -> int:
         """How many messages meant nothing here."""
-        return self.performer.ignored + sum(channel.ignored for channel in self.performer.channels)
+        return self.performer.ignored
 
     @property
     def is_gated(self) -> bool:
@@ -136,12 +140,12 @@ class Engine:
         sends = [send.tail_seconds for send in self._sends]
         return max([*(part.chain.tail_seconds for part in self.parts), *sends], default=0.0)
 
-    def _block(self, events: Sequence[Event], offset: int, n: int) -> np.ndarray:
-        """Play up to `max_block_size` samples; events count from `offset` samples before."""
+    def _play(self, events: Sequence[Event], offset: int, n: int) -> None:
+        """Play up to `max_block_size` samples into the buffers; events count from `offset` samples before."""
         performer, done, index = self.performer, 0, 0
         while True:
-            index = self._dispatch(events, index, done, offset)
-            performer.check_sensing(self._now + done)
+            performer.check_sensing(self._now + done)  # before messages of the same sample
+            index = self._dispatch(events, index, done, math.inf if done == n else offset + done)
             if done == n:
                 break
             stop = min(n, max(events[index].sample - offset, done + 1)) if index < len(events) else n
@@ -151,12 +155,11 @@ class Engine:
             for part, buffer in zip(self.parts, self._buffers, strict=True):
                 part.render(self._now + done, buffer[:, done:stop])
             done = stop
-        return self._mixed(n)
 
-    def _dispatch(self, events: Sequence[Event], index: int, done: int, offset: int) -> int:
-        """Hand on the events up to block position `done`; returns the index of the first one left."""
+    def _dispatch(self, events: Sequence[Event], index: int, done: int, last: float) -> int:
+        """Hand on the events up to sample `last` at block position `done`; returns the index of the first one left."""
         first = index
-        while index < len(events) and events[index].sample - offset <= done:
+        while index < len(events) and events[index].sample <= last:
             index += 1
         for message in _without_doubles([event.message for event in events[first:index]]):
             self.performer.handle(self._now + done, message)
@@ -202,28 +205,33 @@ class _Send:
         self._timed, self._delay = Timed(self._bus, sample_rate), _Delay(latency_samples)
         self.tail_seconds = self._bus.tail_seconds
         self._sleeps = True
+        self._silences: list[int] = []  # since the last block
 
     def process(self, now: int, signal: np.ndarray) -> np.ndarray:
         """What comes back, `[2, n]`, for a mono signal `[n]` that begins at sample `now`."""
+        silences, self._silences = self._silences, []
         first = 0
         if self._sleeps:
             heard = np.flatnonzero(signal)
             if len(heard) == 0:
                 return np.zeros((2, len(signal)), np.float32)
             first, self._sleeps = int(heard[0]), False
+            silences = [at for at in silences if at > now + first]
+        for at in silences:
+            self._timed.silence(at)
         wet = np.zeros((2, len(signal)), np.float32)
         wet[:, first:] = self._timed.process(now + first, np.repeat(signal[None, first:], 2, axis=0))
         return self._delay.process(wet)
 
     def silence(self, now: int) -> None:
         """Fade out what rings, from sample `now` on."""
-        if not self._sleeps:
-            self._timed.silence(now)
+        self._silences.append(now)
 
     def reset(self) -> None:
         """Forget all earlier sound."""
         self._timed.reset()
         self._delay.reset()
+        self._silences.clear()
         self._sleeps = True
 
 

@@ -50,8 +50,9 @@ class NoteBank:
                 self._notes[key] = self.rows.add(layers)
         for direction in directions:
             end = self.directions.get(direction)
-            wanted = {key for key in keys if (key, direction) not in self._ways}
-            for some in self._batches(wanted) if end else ():
+            if end is None:
+                continue
+            for some in self._batches(key for key in keys if (key, direction) not in self._ways):
                 for key, layers in zip(some, end(some), strict=True):
                     here = self.rows.layers(self._notes[key])
                     self._ways[key, direction] = self.rows.add_direction(here, layers)
@@ -88,7 +89,9 @@ class NoteBank:
         assert isinstance(decoded, Decoded)  # `Patch` refuses other kinds
         return [self._rising(decoded, slice(i * n_layers, (i + 1) * n_layers)) for i in range(len(keys))]
 
-    def layers_for(self, velocities: Sequence[float], grid: SpectrumGrid, keys: Sequence[int]) -> list[list[VoiceSound]]:
+    def layers_for(
+        self, velocities: Sequence[float], grid: SpectrumGrid, keys: Sequence[int]
+    ) -> list[list[VoiceSound]]:
         """These keys at other velocities and on another grid: what another instrument morphs to."""
         places = [self.layer_of(velocity) for velocity in velocities]
         found = self.layers_at(self.latent, [self._playable(key) for key in keys])

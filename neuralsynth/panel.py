@@ -7,21 +7,19 @@ from there, and routes move them while a note sounds. Here all that becomes one 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from neuralsynth.knobs import Knob
 from neuralsynth.midi.channel import Channel
 from neuralsynth.midi.chart import CONTROLLERS, Controller
 from neuralsynth.midi.mpe import TIMBRE, Expression
-from neuralsynth.model import InstrumentModel
 from neuralsynth.preset import Preset
 from neuralsynth.preset_sections import Lfo
 from neuralsynth.routes import DESTINATIONS, Destination, Route, controller_of, destination
 from neuralsynth.settings import settings_of
 from neuralsynth.sound import layout
-from neuralsynth.units import db_to_gain
+from neuralsynth.units import db_to_gain, note_value_beats
 
 FIXED = tuple(DESTINATIONS)
 #: One step of a latent number that a route or an NRPN moves by 1 is a standard deviation; so far it reaches.
@@ -38,10 +36,9 @@ _VOICE_SOURCES = {
     "key": layout.S_KEY,
     "random": layout.S_RANDOM,
     "pressure": layout.S_PRESSURE,
+    "morph": layout.S_MORPH,
 }
 _TURNED = [row for row in CONTROLLERS.values() if row.target]
-#: Beats of one turn of a synchronised LFO: "1/4" is one beat, d is dotted, t a triplet.
-_MODIFIERS = {"d": 1.5, "t": 2.0 / 3.0}
 _BASE = layout.CHANNEL_BASE
 #: The controller of the one knob that is turned but cannot be routed to.
 _VIBRATO_DELAY = next(row for row in _TURNED if row.target == "modulation.vibrato_delay_seconds")
@@ -50,24 +47,23 @@ _FIRST_SECONDS = 0.03
 
 
 def beats_of(note_value: str) -> float | None:
-    """Quarter notes that a note value such as "1/8d" lasts, None for "off"."""
-    if note_value == "off":
-        return None
-    whole, _, part = note_value.rstrip("dt").partition("/")
-    return 4.0 * float(whole) / float(part) * _MODIFIERS.get(note_value[-1], 1.0)
+    """Quarter notes of one turn of an LFO, None for one that does not follow the tempo."""
+    return None if note_value == "off" else note_value_beats(note_value)
 
 
 class Panel:
     """The knobs of one preset and its model; `row` works out a channel's numbers."""
 
-    def __init__(self, preset: Preset, model: InstrumentModel, morph_to: Preset | None = None) -> None:
+    def __init__(self, preset: Preset, axes: Iterable[str], latent_size: int, morph_to: Preset | None = None) -> None:
         """Gather knobs, controls of timbre and routes.
 
         Args:
+            axes: the names of the model's axes.
+            latent_size: how many numbers its latent has.
             morph_to: the preset at the other end of the morph, whose knobs the morph moves to.
         """
-        self.preset, self._spec = preset, model.spec
-        self.controls = self._named_controls()
+        self.preset = preset
+        self.controls = self._named_controls(axes, latent_size)
         self.places = {name: i for i, name in enumerate((*FIXED, *self.controls))}
         self._own = {name: self._own_value(name) for name in self.places}
         self._knobs: dict[str, Destination] = {name: found for name in self.places if (found := destination(name))}
@@ -94,15 +90,20 @@ class Panel:
 
     def value(self, name: str, channel: Channel, expression: Expression) -> float:
         """A knob on a channel, in its own unit: NRPN, learned controllers and controllers 70 to 79 included."""
-        knob = self._knobs[name]
-        position = channel.knobs.get(name)
-        value = self._own[name] if position is None else knob.knob.from_position(position)
+        knob, value = self._knobs[name], self._placed(name, channel)
         for row in _TURNED:
             span = self._span(row, name)
             if span != 0.0:
                 turned = expression.timbre if row.number == TIMBRE else channel.deflection(row.number)
-                value = _turned(value, turned, span, name.endswith("_seconds")) if knob.octaves else value + turned * span
+                value = (
+                    _turned(value, turned, span, name.endswith("_seconds")) if knob.octaves else value + turned * span
+                )
         return value
+
+    def _placed(self, name: str, channel: Channel) -> float:
+        """Where the preset, an NRPN or a learned controller puts a knob."""
+        position = channel.knobs.get(name)
+        return self._own[name] if position is None else self._knobs[name].knob.from_position(position)
 
     def row(
         self, channel: Channel, expression: Expression, levels: tuple[float, float], tempo_bpm: float, row: np.ndarray
@@ -119,15 +120,17 @@ class Panel:
 
         self._write_levels(channel, value, levels[0], row)
         row[layout.CHANNEL_CENTS] = self.cents(channel, expression, levels[1])
-        depth = channel.modulation_depth_cents
-        full = value("modulation.vibrato_depth_cents")
-        extra = full - self._own["modulation.vibrato_depth_cents"]
-        reach = self._own["modulation.vibrato_depth_cents"] if depth is None else depth
+        full = self._placed("modulation.vibrato_depth_cents", channel)
+        extra = value("modulation.vibrato_depth_cents") - full
+        reach = full if channel.modulation_depth_cents is None else channel.modulation_depth_cents
         row[layout.CHANNEL_VIBRATO_CENTS] = max(0.0, reach * channel.high_resolution(1) + extra)
         for lfo, hertz in enumerate(self.lfo_hz(channel, expression, tempo_bpm)):
             row[layout.CHANNEL_LFO_HZ + lfo] = hertz
         row[layout.CHANNEL_VIBRATO_DELAY] = _turned(
-            self.preset.modulation.vibrato_delay_seconds, channel.deflection(_VIBRATO_DELAY.number), _VIBRATO_DELAY.span, True
+            self.preset.modulation.vibrato_delay_seconds,
+            channel.deflection(_VIBRATO_DELAY.number),
+            _VIBRATO_DELAY.span,
+            True,
         )
         for i, first in enumerate((layout.D_ENVELOPE, layout.D_ENVELOPE_2)):
             at = layout.CHANNEL_ENVELOPE + 4 * i
@@ -135,13 +138,19 @@ class Panel:
         base = self._base_values(value)
         row[_BASE : _BASE + len(base)] = base
         for i, source in enumerate(self._channel_sources):
-            row[layout.CHANNEL_SOURCES + i] = self._source(source, channel, expression, base)
+            row[layout.CHANNEL_SOURCES + i] = self._source(source, channel, expression)
         row[layout.CHANNEL_MODULATED] = float(self._is_modulated(base))
 
     def cents(self, channel: Channel, expression: Expression, master_cents: float) -> float:
         """How far a channel's pitch is moved: bend, tunings by RPN, fine tuning."""
         tune = self.value("sound.tune_cents", channel, expression) - self._own["sound.tune_cents"]
-        return expression.bend_cents + channel.fine_tune_cents + 100.0 * channel.coarse_tune_semitones + tune + master_cents
+        return (
+            expression.bend_cents
+            + channel.fine_tune_cents
+            + 100.0 * channel.coarse_tune_semitones
+            + tune
+            + master_cents
+        )
 
     def lfo_hz(self, channel: Channel, expression: Expression, tempo_bpm: float) -> tuple[float, float, float]:
         """Speeds of vibrato, LFO 1 and LFO 2."""
@@ -166,11 +175,11 @@ class Panel:
                 found += [1 + 2 * self.controls.index(name), 2 + 2 * self.controls.index(name)]
         return found
 
-    def _named_controls(self) -> tuple[str, ...]:
-        axes = [f"axes.{name}" for name in self._spec.axes]
-        latents = [f"latent.{i}" for i in range(1, self._spec.latent_size + 1)]
+    def _named_controls(self, axes: Iterable[str], latent_size: int) -> tuple[str, ...]:
+        """What can be moved in the model: axes, the latent numbers that routes lead to, then the others, while room is."""
+        latents = [f"latent.{i}" for i in range(1, latent_size + 1)]
         routed = [route.to for route in self.preset.routes if route.to in latents]
-        names = [*axes[: layout.MAX_CONTROLS], *routed, *latents]
+        names = [*(f"axes.{name}" for name in axes), *routed, *latents]
         return tuple(dict.fromkeys(names))[: layout.MAX_CONTROLS]
 
     def _own_value(self, name: str) -> float:
@@ -224,14 +233,12 @@ class Panel:
         moved = [layout.D_NOISE, layout.D_DYNAMICS, layout.D_MORPH, *range(layout.N_FIXED_DESTINATIONS, len(base))]
         return self.preset.filter.type != "off" or len(self.modulation.amounts) > 0 or bool(np.any(base[moved]))
 
-    def _source(self, source: str, channel: Channel, expression: Expression, base: np.ndarray) -> float:
+    def _source(self, source: str, channel: Channel, expression: Expression) -> float:
         """What a channel's source says now."""
         if source == "bend":
             return channel.bend
         if source == "timbre":
             return expression.timbre
-        if source == "morph":
-            return float(base[layout.D_MORPH])
         number = controller_of(source)
         return 0.0 if number is None else channel.high_resolution(number)
 
@@ -254,22 +261,23 @@ class Panel:
         routes = []
         for name in () if other is None else FIXED:
             section, _, key = name.partition(".")
-            if name == "morph.position" or section == "sound" and key == "pan":
+            if name == "morph.position" or (section == "sound" and key == "pan"):
                 continue
             here, there = self._own[name], float(getattr(getattr(other, section), key))
             octaves = DESTINATIONS[name].octaves
             way = math.log2(max(there, 1e-3) / max(here, 1e-3)) if octaves else there - here
             if way != 0.0:
                 limit = DESTINATIONS[name].limit
-                routes.append(Route("morph", name, min(max(way, -limit), limit)))
+                via = "wheel" if name == "modulation.vibrato_depth_cents" else ""
+                routes.append(Route("morph", name, min(max(way, -limit), limit), via))
         return routes
 
     def _compiled(self, routes: Sequence[Route]) -> layout.Modulation:
-        """Routes and oscillators as arrays: first what LFO 1 follows, then LFO 2, then all the rest."""
+        """Routes and oscillators as arrays, in the order of `_stage`."""
         stages = [self._stage(route) for route in routes]
-        ordered = [route for stage in range(3) for route, s in zip(routes, stages, strict=True) if s == stage]
+        ordered = [route for stage in range(5) for route, s in zip(routes, stages, strict=True) if s == stage]
         table = [[self._source_index(r.source), self._source_index(r.via or "one"), self.places[r.to]] for r in ordered]
-        ends = np.cumsum([stages.count(stage) for stage in range(3)])
+        ends = np.cumsum([stages.count(stage) for stage in range(5)])
         return layout.Modulation(
             np.array(table, np.int64).reshape(-1, 3),
             np.array([self._moved(route.to, route.amount) for route in ordered], np.float64),
@@ -280,10 +288,19 @@ class Panel:
 
     @staticmethod
     def _stage(route: Route) -> int:
-        """Whether LFO 1 needs this route first (0), LFO 2 (1) or neither (2)."""
+        """When a route is followed: those that others wait for come first.
+
+        What moves the morph (0), then LFO 1 and the second envelope (1), LFO 2 (2), the rest (3), and last what the
+        morph moves (4). LFOs move the morph with the rest.
+        """
+        followed = (route.source, route.via)
+        if route.to == "morph.position":
+            return 3 if "lfo_1" in followed or "lfo_2" in followed else 0
         if route.to.startswith(("lfo_1.", "envelope_2.")):
-            return 0
-        return 1 if route.to.startswith("lfo_2.") else 2
+            return 1
+        if route.to.startswith("lfo_2."):
+            return 2
+        return 4 if "morph" in followed else 3
 
     def _source_index(self, source: str) -> int:
         if source in _VOICE_SOURCES:

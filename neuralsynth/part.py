@@ -15,6 +15,7 @@ from neuralsynth.panel import beats_of
 from neuralsynth.patch import Patch
 from neuralsynth.preset_sections import Layer
 from neuralsynth.sound import layout
+from neuralsynth.sound.envelope import KILL, OFF
 from neuralsynth.sound.voices import N_CHANNELS, Strike, VoicePool, VoiceSettings
 from neuralsynth.tails import Timed
 
@@ -49,11 +50,20 @@ class VoiceRef(NamedTuple):
         return self.part.pool.serial(self.voice) != self.serial or self.part.pool.is_over(self.voice)
 
 
+def note_of(layer: Layer, notes: np.ndarray, key: int) -> float:
+    """The note number that a layer sounds for a key, where the keys have these `notes`."""
+    return float(notes[layer.fixed_key]) if layer.fixed_key >= 0 else float(notes[key]) + layer.transpose_semitones
+
+
 class Part:
     """A patch's voices, its knobs on each channel, and its effect chain."""
 
-    def __init__(self, patch: Patch, sample_rate: float, max_block_size: int) -> None:
-        """Allocate voices and effects for blocks of at most `max_block_size` samples."""
+    def __init__(self, patch: Patch, sample_rate: float, max_block_size: int, live_effects: bool = False) -> None:
+        """Allocate voices and effects for blocks of at most `max_block_size` samples.
+
+        Args:
+            live_effects: whether knobs of effects may be turned while they sound.
+        """
         preset, sustain = patch.preset, patch.model.spec.sustain
         settings = VoiceSettings(
             polyphony=preset.voices.polyphony,
@@ -63,12 +73,17 @@ class Part:
         )
         self.patch, self.sample_rate = patch, sample_rate
         self.pool = VoicePool(patch.bank.rows, sample_rate, settings, max_block_size, patch.panel.modulation)
-        self.chain = EffectChain(preset.effects, sample_rate, max_block_size, patch.path.parent, str(patch.path))
+        channels = self.pool.channels
+        self.pool.channels = np.vstack([channels, channels])  # the lower half: channels as they were, see `_end`
+        self.chain = EffectChain(
+            preset.effects, sample_rate, max_block_size, patch.path.parent, str(patch.path), live_effects
+        )
         self._tail, self._effect_knobs = Timed(self.chain, sample_rate), self.chain.knobs()
         n_slots = len(self.pool.voices.states)
         self._key = np.full(n_slots, -1)
         self._choke = np.zeros(n_slots, np.int64)
         self._one_shot = np.zeros(n_slots, bool)
+        self._layers = [_WHOLE] * n_slots
         self._expressions = [Expression(0.0, 0.0, 0.0)] * N_CHANNELS
         self._gone: frozenset[int] = patch.panel.routed_directions
         self._lfo_clock = np.zeros((N_CHANNELS, 3, 3))  # phase, at sample, turns per sample
@@ -78,6 +93,7 @@ class Part:
         self.pool.reset()
         self.pool.use_sends(False)
         self._tail.reset()
+        self.chain.restore()
         self._key[:] = -1
         self._lfo_clock[:] = 0.0
         self._gone = self.patch.panel.routed_directions
@@ -99,7 +115,9 @@ class Part:
             row,
         )
         is_half = self.patch.preset.voices.half_pedal and not channel.sustained
-        row[layout.CHANNEL_RELEASE_FACTOR] = 2.0 ** (_HALF_PEDAL_OCTAVES * channel.pedal_depth / 63.0) if is_half else 1.0
+        row[layout.CHANNEL_RELEASE_FACTOR] = (
+            2.0 ** (_HALF_PEDAL_OCTAVES * channel.pedal_depth / 63.0) if is_half else 1.0
+        )
         if row[layout.CHANNEL_REVERB] > 0.0 or row[layout.CHANNEL_CHORUS] > 0.0:
             self.pool.use_sends(True)
         self._expressions[number] = expression
@@ -107,9 +125,7 @@ class Part:
         self._reach(self.patch.panel.directions_gone(row))
         self.pool.touch(number)
 
-    def bend(
-        self, now: int, number: int, channel: Channel, expression: Expression, surroundings: Surroundings
-    ) -> None:
+    def bend(self, now: int, number: int, channel: Channel, expression: Expression, surroundings: Surroundings) -> None:
         """`refresh` for a pitch bend alone, which comes by the hundred."""
         panel = self.patch.panel
         if panel.follows_bend:
@@ -172,7 +188,7 @@ class Part:
                 phase=0.25 * side,
             )
             voice = self.pool.start(now, rows, strike)
-            self._key[voice], self._choke[voice] = key, layer.choke_group
+            self._key[voice], self._choke[voice], self._layers[voice] = key, layer.choke_group, layer
             self._one_shot[voice] = layer.one_shot and self.patch.model.spec.sustain is None
             self.pool.voices.numbers[voice, layout.PRESSURE] = pressure
             started.append(VoiceRef(self, voice, self.pool.serial(voice)))
@@ -225,7 +241,7 @@ class Part:
     def retune(self, number: int, notes: np.ndarray) -> None:
         """Move the sounding notes of a channel to new pitches: `notes` by key, `[128]`; silent keys stay."""
         for voice in np.flatnonzero(self.sounding_on(number)):
-            note = notes[self._key[voice]]
+            note = note_of(self._layers[voice], notes, int(self._key[voice]))
             if np.isfinite(note):
                 self.pool.voices.numbers[voice, layout.NOTE] = note + self.patch.shift
                 self.pool.nudge(int(voice))
@@ -237,16 +253,21 @@ class Part:
 
     def silence_channel(self, now: int, number: int) -> None:
         """Fade out the voices of a channel; effect tails too, unless another channel sounds through them."""
-        mine = self.sounding_on(number)
-        for voice in np.flatnonzero(mine):
-            self.pool.kill(int(voice))
-        if self.pool.n_sounding == np.count_nonzero(mine):
+        self._end(self.sounding_on(number))
+        if self.only_fades and self.patch.preset.effects:
             self._tail.silence(now)
 
-    def silence(self, now: int) -> None:
-        """Fade voices and effect tails out within a few milliseconds."""
-        self.pool.kill_all()
-        self._tail.silence(now)
+    def power_off(self, now: int) -> None:
+        """Fade voices and effect tails out within a few milliseconds; effects go back to the preset."""
+        self._end(self.pool.voices.states[:, layout.PLAN_START] >= 0)
+        if self.patch.preset.effects:
+            self._tail.silence(now, self.chain.restore)
+
+    @property
+    def only_fades(self) -> bool:
+        """Whether no voice sounds but such as fade out because they were silenced or stolen."""
+        states = self.pool.voices.states
+        return not np.any((states[:, layout.PLAN_START] >= 0) & ~np.isin(states[:, layout.STAGE], (OFF, KILL)))
 
     def render(self, now: int, out: np.ndarray) -> None:
         """Play the voices from absolute sample `now` on into `out` `[4, n]`: both sides, then the sends."""
@@ -258,6 +279,16 @@ class Part:
     def apply_effects(self, now: int, audio: np.ndarray) -> np.ndarray:
         """Run a rendered block `[2, n]` that begins at `now` through the chain."""
         return self._tail.process(now, audio)
+
+    def _end(self, voices: np.ndarray) -> None:
+        """Fade voices out at the numbers that their channels have now, whatever becomes of the channels."""
+        states, channels = self.pool.voices.states, self.pool.channels
+        for voice in np.flatnonzero(voices):
+            number = int(states[voice, layout.CHANNEL])
+            if number < N_CHANNELS:
+                channels[N_CHANNELS + number] = channels[number]
+                states[voice, layout.CHANNEL] += N_CHANNELS
+            self.pool.kill(int(voice))
 
     def _pressure(self, voice: int, channel: Channel, expression: Expression) -> float:
         return max(expression.pressure, channel.key_pressure[self._key[voice]] / 127.0)

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
+import msgspec
 import numpy as np
 
 from neuralsynth.errors import PresetError
@@ -42,7 +43,7 @@ class Patch:
         self.bank = NoteBank(model, self.latent)
         self.zones: tuple[tuple[Layer, Patch], ...] = ((Layer(""), self),)
         other = self._morph_end()
-        self.panel = Panel(preset, model, other.preset if other else None)
+        self.panel = Panel(preset, model.spec.axes, model.spec.latent_size, other.preset if other else None)
         self._lead_directions(other)
         self.tuning = self._tuning()
         self.shift = preset.sound.transpose_semitones + preset.sound.tune_cents / 100.0
@@ -180,6 +181,4 @@ class Patch:
 
 def _without_morph(preset: Preset) -> Preset:
     """A preset as the end of a morph: it does not lead further."""
-    import msgspec
-
     return msgspec.structs.replace(preset, morph=type(preset.morph)())

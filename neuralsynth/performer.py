@@ -14,7 +14,7 @@ import numpy as np
 from neuralsynth import events as midi
 from neuralsynth.channel_voices import ChannelVoices
 from neuralsynth.keyboard import Keyboard, KeyboardSettings
-from neuralsynth.midi.channel import LEGATO, PORTAMENTO, POLY_ON, SOSTENUTO, SUSTAIN, HOLD_2, Channel, RESET, MONO_ON
+from neuralsynth.midi.channel import HOLD_2, LEGATO, MONO_ON, POLY_ON, PORTAMENTO, RESET, SOSTENUTO, SUSTAIN, Channel
 from neuralsynth.midi.clock import ActiveSensing, MidiClock
 from neuralsynth.midi.learn import ControllerMap
 from neuralsynth.midi.mpe import Zones
@@ -30,8 +30,8 @@ from neuralsynth.tuning.sysex import MasterCoarseTuning, MasterFineTuning, Maste
 PORTAMENTO_CONTROL, ALL_SOUND_OFF, ALL_NOTES_OFF, LOCAL_CONTROL = 84, 120, 123, 122
 _SILENT_CONTROLLERS = frozenset({0, 32, NRPN_LSB, NRPN_LSB + 1, RPN_MSB - 1, RPN_MSB, LOCAL_CONTROL})
 _PERCUSSION = 9  # channel 10: master coarse tuning leaves it alone
-#: Tempo changes below this share are jitter of the clock.
-_LEAST_TEMPO_CHANGE = 1e-3
+#: Tempo changes of a MIDI clock below this share are jitter.
+_LEAST_TEMPO_CHANGE = 2e-3
 _SYSEX, _SENSING, _RESET = 0xF0, 0xFE, 0xFF
 
 
@@ -61,6 +61,7 @@ class Performer:
         self._voices = [ChannelVoices(self, number) for number in range(N_CHANNELS)]
         self.keyboards = [Keyboard(voices) for voices in self._voices]
         self.patches: list[Patch | None] = [None] * N_CHANNELS
+        self._ignored = 0
         self.silenced: list[int] = []  # samples at which everything, sends included, is to fall silent
         self.reset()
 
@@ -70,7 +71,12 @@ class Performer:
         self.clock.reset(0)
         self.sensing.observe(0, bytes([_RESET]))
         self._power_on()
-        self.ignored = 0
+        self._ignored = self.clock.ignored = 0
+
+    @property
+    def ignored(self) -> int:
+        """How many messages meant nothing."""
+        return self._ignored + self.clock.ignored + sum(channel.ignored for channel in self.channels)
 
     def prepare(self, keys_by_channel: Mapping[int, Iterable[int]]) -> None:
         """Decode these keys of each channel ahead, in its own patch and in all that programs may bring."""
@@ -83,7 +89,7 @@ class Performer:
         """Obey one MIDI message at absolute sample `now`; what is not understood is counted and ignored."""
         self.now = now
         if not message or message[0] < 0x80:
-            self.ignored += 1
+            self._ignored += 1
             return
         self.sensing.observe(now, message)
         status = message[0]
@@ -92,7 +98,7 @@ class Performer:
             return
         kind, number = status & 0xF0, status & 0x0F
         if len(message) <= midi.DATA_LENGTH[kind]:
-            self.ignored += 1
+            self._ignored += 1
             return
         first, second = message[1] & 127, message[2] & 127 if midi.DATA_LENGTH[kind] == 2 else 0
         if kind == midi.NOTE_ON:
@@ -123,9 +129,7 @@ class Performer:
     @property
     def surroundings(self) -> Surroundings:
         """What reaches all parts alike."""
-        return Surroundings(
-            self._beats_per_minute, self.clock.beat_at(self.now), self._master_gain, self._fine_cents
-        )
+        return Surroundings(self._beats_per_minute, self.clock.beat_at(self.now), self._master_gain, self._fine_cents)
 
     def leader(self, number: int) -> int:
         """The channel whose program, pedals and levels hold for a channel: its MPE master, or itself."""
@@ -155,6 +159,7 @@ class Performer:
         self._beats_per_minute = self.clock.beats_per_minute
         self._master_gain, self._fine_cents, self._coarse_cents = 1.0, 0.0, 0.0
         for number, channel in enumerate(self.channels):
+            self._ignored += channel.ignored
             channel.power_on()
             self.keyboards[number] = Keyboard(self._voices[number])
             self._assign(number, self._start.get(number))
@@ -206,9 +211,7 @@ class Performer:
     def _surroundings_of(self, number: int) -> Surroundings:
         around = self.surroundings
         coarse = 0.0 if number == _PERCUSSION else self._coarse_cents
-        return Surroundings(
-            around.beats_per_minute, around.beat, around.master_gain, around.master_cents + coarse
-        )
+        return Surroundings(around.beats_per_minute, around.beat, around.master_gain, around.master_cents + coarse)
 
     def _bend(self, number: int, data: int) -> None:
         self.channels[number].pitch_bend(data)
@@ -225,16 +228,19 @@ class Performer:
         else:
             channel.pressure = first
         for follower in self._followers(number):
-            expression = self.zones.combined(follower, self.channels)
-            for part in self._concerned(follower):
-                part.press(follower, self.channels[follower], expression)
+            self._tell_pressure(follower)
+
+    def _tell_pressure(self, number: int) -> None:
+        expression = self.zones.combined(number, self.channels)
+        for part in self._concerned(number):
+            part.press(number, self.channels[number], expression)
 
     def _program(self, number: int, program: int) -> None:
         channel = self.channels[number]
         channel.program_change(program)
         patch = self._programs.patch_for(number, channel.bank, program) if self._programs else None
         if patch is None:
-            self.ignored += 1
+            self._ignored += 1
         elif patch is not self.patches[number]:
             self._assign(number, patch)
 
@@ -251,11 +257,13 @@ class Performer:
             self.channels[other].control(RESET, 0)
             self._configure(other)
             self._refresh(other)
+            self._tell_pressure(other)
         if controller in (DATA_ENTRY, DATA_ENTRY_FINE, INCREMENT, DECREMENT):
             self._choose_tuning(number)
+        turns = controller not in _SILENT_CONTROLLERS or bool(self.controls.lookup(number, controller))
         for follower in self._followers(number):
             self._pedals(follower, controller, value)
-            if controller not in _SILENT_CONTROLLERS:
+            if turns:
                 self._refresh(follower)
 
     def _pedals(self, number: int, controller: int, value: int) -> None:
@@ -281,11 +289,12 @@ class Performer:
                 self._lift_pedals(follower)
                 self._configure(follower)
                 self._refresh(follower)
+                self._tell_pressure(follower)
             elif controller >= ALL_NOTES_OFF:
                 self.keyboards[follower].all_notes_off()
                 if controller in (MONO_ON, POLY_ON):
                     self._configure(follower)
-        if controller == ALL_SOUND_OFF and all(part.pool.is_silent for part in self._parts.values()):
+        if controller == ALL_SOUND_OFF and all(part.only_fades for part in self._parts.values()):
             self.silenced.append(self.now)
 
     def _lift_pedals(self, number: int) -> None:
@@ -332,27 +341,27 @@ class Performer:
         elif self.clock.handle(self.now, message):
             self._follow_tempo()
         elif status != _SENSING:
-            self.ignored += 1
+            self._ignored += 1
 
     def _reset_all(self) -> None:
         """System reset: silence, and everything as after power-on."""
         for part in self._parts.values():
-            part.silence(self.now)
+            part.power_off(self.now)
         self.silenced.append(self.now)
         self._power_on()
 
     def _file_tempo(self, message: bytes) -> None:
         """A tempo as MIDI files write it: FF 51 03, then microseconds per quarter note."""
         if message[:3] != midi.TEMPO or len(message) != 6:
-            self.ignored += 1
+            self._ignored += 1
             return
         self.clock.set_tempo(self.now, 60e6 / max(int.from_bytes(message[3:], "big"), 1))
-        self._follow_tempo()
+        self._follow_tempo(0.0)
 
-    def _follow_tempo(self) -> None:
-        """Tell LFOs and echoes when the tempo has changed by more than jitter."""
+    def _follow_tempo(self, least_change: float = _LEAST_TEMPO_CHANGE) -> None:
+        """Tell LFOs and echoes when the tempo has changed."""
         tempo = self.clock.beats_per_minute
-        if abs(tempo / self._beats_per_minute - 1.0) < _LEAST_TEMPO_CHANGE:
+        if abs(tempo / self._beats_per_minute - 1.0) <= least_change:
             return
         self._beats_per_minute = tempo
         for part in self._parts.values():
@@ -370,7 +379,7 @@ class Performer:
             if change is not None and change.real_time:
                 self._retune(change.channels)
         elif meaning is None:
-            self.ignored += 1
+            self._ignored += 1
         else:
             if isinstance(meaning, MasterVolume):
                 self._master_gain = meaning.position**2

@@ -8,7 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
-FLUSH_SECONDS = 0.005
+#: Longer than a voice and its noise take to fade out, so that nothing of them gets into the forgetful processor again.
+FLUSH_SECONDS = 0.009
 
 
 class Processor(Protocol):
@@ -28,17 +29,23 @@ class Timed:
         self._processor = processor
         self._n_fade = round(FLUSH_SECONDS * sample_rate)
         self._silenced_at: int | None = None
+        self._let_in = 1.0  # gain before the processor while it fades out
+        self._forget = processor.reset
         self._changes: deque[tuple[int, Callable[[], None]]] = deque()
 
     def reset(self) -> None:
         """Forget all earlier sound, and what was still to happen."""
         self._processor.reset()
-        self._silenced_at = None
+        self._silenced_at, self._let_in = None, 1.0
         self._changes.clear()
 
-    def silence(self, now: int) -> None:
-        """From sample `now` on fade out what the processor holds, forget it, and go on with what comes after."""
-        self.change(now, lambda: self._begin_fade(now))
+    def silence(self, now: int, forget: Callable[[], None] | None = None) -> None:
+        """From sample `now` on fade out what the processor holds, forget it, and go on with what comes after.
+
+        Args:
+            forget: what to do when all is faded out, instead of the processor's `reset`.
+        """
+        self.change(now, lambda: self._begin_fade(now, forget or self._processor.reset))
 
     def change(self, now: int, action: Callable[[], None]) -> None:
         """Let something happen to the processor at sample `now`, not before the last one."""
@@ -58,19 +65,28 @@ class Timed:
         pieces.append(self._run(now + done, audio[:, done:]))
         return np.concatenate(pieces, axis=1)
 
-    def _begin_fade(self, at: int) -> None:
-        if self._silenced_at is None:
-            self._silenced_at = at
+    def _begin_fade(self, at: int, forget: Callable[[], None]) -> None:
+        if self._silenced_at is not None and at - self._silenced_at <= self._n_fade:
+            self._forget = forget if self._forget == self._processor.reset else self._forget
+            return
+        if self._silenced_at is not None:
+            self._let_in = min((at - self._silenced_at) / self._n_fade - 1.0, 1.0)
+        self._silenced_at, self._forget = at, forget
 
     def _run(self, now: int, audio: np.ndarray) -> np.ndarray:
-        if audio.shape[1] == 0 or self._silenced_at is None:
-            return self._processor.process(audio) if audio.shape[1] else audio
-        place = np.arange(now, now + audio.shape[1]) - self._silenced_at
-        split = int(np.searchsorted(place, self._n_fade))
-        fade = np.clip(1.0 - place[:split] / self._n_fade, 0.0, 1.0).astype(np.float32)
-        head = self._processor.process(audio[:, :split]) * fade
-        if split == audio.shape[1]:
-            return head
-        self._processor.reset()
-        self._silenced_at = None
-        return np.concatenate([head, self._processor.process(audio[:, split:])], axis=1)
+        """Process a stretch in which nothing changes; at a silence fade out, forget, and let the sound in again."""
+        if audio.shape[1] == 0:
+            return audio
+        n_fade, place = self._n_fade, now - (self._silenced_at or 0)
+        if self._silenced_at is None or place >= 2 * n_fade:
+            self._silenced_at, self._let_in = None, 1.0
+            return self._processor.process(audio)
+        if place == n_fade:
+            self._forget()
+        n = min((n_fade if place < n_fade else 2 * n_fade) - place, audio.shape[1])
+        gain = np.abs(1.0 - np.arange(place, place + n) / n_fade).astype(np.float32)
+        if place < n_fade:
+            head = self._processor.process(audio[:, :n] * np.float32(self._let_in)) * gain
+        else:  # what is let in abruptly would click in every echo
+            head = self._processor.process(audio[:, :n] * gain)
+        return np.concatenate([head, self._run(now + n, audio[:, n:])], axis=1)

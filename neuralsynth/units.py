@@ -75,3 +75,9 @@ def parse_note_name(name: str) -> int:
     if not 0 <= note <= 127:
         raise ValueError(f"{name!r} is note {note}; MIDI notes are 0 to 127 (C-1 to G9)")
     return note
+
+
+def note_value_beats(note_value: str) -> float:
+    """Quarter notes that a note value such as "1/4", "1/8d" (dotted) or "1/8t" (triplet) lasts."""
+    whole, _, part = note_value.rstrip("dt").partition("/")
+    return 4.0 * int(whole) / int(part) * {"d": 1.5, "t": 2.0 / 3.0}.get(note_value[-1], 1.0)

@@ -21,6 +21,7 @@ def test_bench_reports_measured_figures(tmp_path, capsys):
     assert (report["voices"], report["partials"], report["sample_rate"], report["block_size"]) == (64, 64, 48_000, 128)
     in_real_time = report["voices"] * 1e6 * report["block_size"] / report["sample_rate"] / report["block_us"]
     assert report["voices_per_core"] == pytest.approx(in_real_time, rel=0.01)
+    assert report["modulation_ratio"] == pytest.approx(report["modulated_block_us"] / report["block_us"], rel=0.01)
     assert report["decode_128_notes_ms"] > report["decode_one_note_ms"] > 0
     assert (report["ratio_to_fluidsynth"] is not None) == HAS_FLUIDSYNTH
 

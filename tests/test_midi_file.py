@@ -46,9 +46,14 @@ def read(tmp_path, data: bytes):
 
 def played(song) -> list[tuple[float, str]]:
     """(seconds, message in hex) of every channel message."""
-    events = list(song.events(1e6))
+    events = [event for event in song.events(1e6) if event.message[0] < 0xF0]
     assert np.allclose([e.sample / 1e6 for e in events], song.seconds, atol=1e-6)
     return [(round(float(s), 6), e.message.hex()) for s, e in zip(song.seconds, events, strict=True)]
+
+
+def everything(song) -> list[tuple[int, str]]:
+    """(milliseconds, message in hex) of everything an engine hears."""
+    return [(event.sample, event.message.hex()) for event in song.events(1000)]
 
 
 NOTE_PLAYED = [(0.0, "903c40"), (0.5, "803c40")]
@@ -86,7 +91,8 @@ written_tracks = st.lists(
 def test_written_files_read_back_as_mido_reads_them(tmp_path, tracks, division):
     path = tmp_path / "song.mid"
     tracks[0].append((0, b"\x90\x40\x40"))
-    tracks[-1].extend((30_000, bytes([0xB0 + channel, 123, 0])) for channel in range(16))  # nothing stays held
+    for ending in (121, 123):  # nothing stays held
+        tracks[-1].extend((30_000, bytes([0xB0 + channel, ending, 0])) for channel in range(16))
     write_midi_file(path, tracks, division)
     song = read_midi_file(path)
     assert not song.warnings
@@ -94,7 +100,7 @@ def test_written_files_read_back_as_mido_reads_them(tmp_path, tracks, division):
     assert [m for _, m in ours] == [m for _, m in theirs]
     assert np.allclose([s for s, _ in ours], [s for s, _ in theirs], atol=2e-6, rtol=1e-9)
     n_sysex = sum(message[0] == 0xF0 for track in tracks for _, message in track)
-    assert [message for _, message in song.sysex] == [b"\xf0\x7e\x7f\x09\x01\xf7"] * n_sysex
+    assert [message for _, _, message in song.sysex] == [b"\xf0\x7e\x7f\x09\x01\xf7"] * n_sysex
     assert song.format == (len(tracks) > 1) and song.n_tracks == len(tracks)
 
 
@@ -111,6 +117,35 @@ def test_tempo_changes_move_all_tracks(tmp_path):
     assert song.duration_seconds == pytest.approx(1.5)
 
 
+def test_tempo_changes_and_sysex_are_events_in_their_place(tmp_path):
+    path = tmp_path / "song.mid"
+    gm, volume = b"\xf0\x7e\x7f\x09\x01\xf7", b"\xf0\x7f\x7f\x04\x01\x00\x40\xf7"
+    first = [(0, gm), (0, b"\xc0\x05"), (480, b"\x90\x3c\x40"), (480, volume), (480, b"\x80\x3c\x40")]
+    second = [(0, b"\xc1\x06"), (480, tempo_message(60)), (480, b"\xb1\x07\x10"), (720, tempo_message(30)), (960, gm)]
+    write_midi_file(path, [first, second])
+    assert everything(read_midi_file(path)) == [
+        (0, gm.hex()), (0, "c005"), (0, "c106"),
+        (500, "ff51030f4240"), (500, "903c40"), (500, volume.hex()), (500, "803c40"), (500, "b10710"),
+        (1000, "ff51031e8480"), (2000, gm.hex()),
+    ]  # fmt: skip
+
+
+def test_of_several_tempos_at_one_time_the_last_is_told(tmp_path):
+    path = tmp_path / "song.mid"
+    tempi = [(0, tempo_message(60)), (0, tempo_message(90)), (480, tempo_message(200))]
+    write_midi_file(path, [tempi, [(0, b"\x90\x3c\x40"), (480, tempo_message(100)), (480, b"\x80\x3c\x40")]])
+    told = [(at, message) for at, message in everything(read_midi_file(path)) if message.startswith("ff")]
+    assert told == [(0, tempo_message(90).hex()), (667, tempo_message(100).hex())]
+
+
+def test_what_stands_after_the_last_message_is_told_too(tmp_path):
+    volume = b"\xf0\x7f\x7f\x04\x01\x00\x40\xf7"
+    write_midi_file(tmp_path / "song.mid", [[(0, b"\x90\x3c\x40"), (480, b"\x80\x3c\x40"), (960, volume)]])
+    song = read_midi_file(tmp_path / "song.mid")
+    assert everything(song)[-1] == (1000, volume.hex())
+    assert song.duration_seconds == pytest.approx(1.0)
+
+
 @pytest.mark.parametrize(("frames", "rate"), [(24, 24.0), (25, 25.0), (29, 30_000 / 1001), (30, 30.0)])
 def test_smpte_division_counts_frames_and_ignores_tempo(tmp_path, frames, rate):
     division = (256 - frames) << 8 | 40
@@ -123,13 +158,13 @@ def test_running_status_outlives_metas_and_sysex(tmp_path):
     body = b"\x00\x90\x3c\x40" + b"\x00\xff\x01\x01x" + b"\x00\xf0\x02\x01\xf7" + b"\x60\x3c\x00" + END
     song = read(tmp_path, header() + chunk(body))
     assert played(song) == [(0.0, "903c40"), (0.5, "903c00")]
-    assert song.sysex == ((0.0, b"\xf0\x01\xf7"),)
+    assert song.sysex == ((0.0, 1, b"\xf0\x01\xf7"),)
     assert song.warnings == ()
 
 
 def test_sysex_in_packets_is_joined_and_escapes_are_skipped(tmp_path):
     body = b"\x00\xf0\x02\x01\x02" + b"\x60\xf7\x02\x03\xf7" + b"\x00\xf7\x01\xf8" + NOTE + END
-    assert read(tmp_path, header() + chunk(body)).sysex == ((0.0, b"\xf0\x01\x02\x03\xf7"),)
+    assert read(tmp_path, header() + chunk(body)).sysex == ((0.0, 0, b"\xf0\x01\x02\x03\xf7"),)
 
 
 def test_rmid_wrapper_is_opened(tmp_path):
@@ -241,6 +276,17 @@ def test_a_held_note_is_not_released_again_after_all_notes_off(tmp_path):
     assert song.warnings == ()
 
 
+@pytest.mark.parametrize("pedal", [64, 66, 69])
+def test_a_pedal_that_is_never_lifted_goes_up_with_the_song(tmp_path, pedal):
+    down, after_the_end = bytes([0, 0xB0, pedal, 127]), b"\x60\xff\x2f\x00"
+    song = read(tmp_path, header() + chunk(down + NOTE + after_the_end))
+    assert played(song)[-1] == (1.0, f"b0{pedal:02x}00")
+    assert song.warnings == ("1 pedals are never lifted; they go up with the song",)
+    lifted, reset, other_channel = bytes([0, 0xB0, pedal, 63]), b"\x00\xb0\x79\x00", bytes([0, 0xB3, pedal, 127])
+    for body in (down + NOTE + lifted, down + NOTE + reset, other_channel + NOTE):
+        assert read(tmp_path, header() + chunk(body + END)).warnings == ()
+
+
 def test_a_delta_of_78_hours_does_not_make_a_song_of_78_hours(tmp_path):
     body = NOTE + (b"\xff\xff\xff\x7f" + b"\x90\x3c\x40\x00\x80\x3c\x40") + END
     song = read(tmp_path, header(division=480) + chunk(body))
@@ -320,9 +366,13 @@ def check_any(tmp_path, data: bytes) -> None:
     assert np.all(np.diff(song.seconds) >= 0) and song.seconds[0] >= 0
     assert song.seconds[-1] <= song.duration_seconds <= MAX_SONG_SECONDS + 1.0
     assert len(song.packed) == len(song.seconds) == len(song.track)
-    for event in song.events(48_000):
+    events = list(song.events(48_000))
+    assert all(first.sample <= second.sample for first, second in zip(events, events[1:], strict=False))
+    for event in events:
         status, *values = event.message
-        assert 0x80 <= status < 0xF0
+        if status >= 0xF0:
+            assert values[-1] == 0xF7 if status == 0xF0 else event.message[:3] == b"\xff\x51\x03" and len(values) == 5
+            continue
         assert len(values) == (1 if 0xC0 <= status < 0xE0 else 2) and max(values) < 0x80
     assert song.n_notes > 0 and song.channels_used()
     assert all(len(warning) <= 300 and warning.isprintable() for warning in song.warnings)

@@ -12,14 +12,34 @@ from neuralsynth.cli.parts import ChannelPreset, Number, as_json, progress_bar, 
 @click.command()
 @click.argument("song", type=click.Path(path_type=Path), metavar="SONG.mid")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="audio file: .wav or .flac")
-@click.option("-p", "--preset", default="upright-piano", show_default=True, help="preset name, .toml or .onnx file")
+@click.option(
+    "-p",
+    "--preset",
+    metavar="PRESET",
+    help="preset name, .toml or .onnx file for all channels, whatever programs the song asks for"
+    "  [default: upright-piano]",
+)
 @click.option(
     "--channel",
     "channels",
     type=ChannelPreset(),
     multiple=True,
     metavar="N=PRESET",
-    help="another preset for MIDI channel N (1 to 16); may be given several times",
+    help="another preset for MIDI channel N (1 to 16), whose program changes are then ignored; "
+    "may be given several times",
+)
+@click.option(
+    "--bank",
+    metavar="NAME|FILE",
+    help="follow the song's program changes and bank selects: a performance such as general-midi, or a file "
+    "(.toml) that says what channels start with and what programs bring; instead of -p",
+)
+@click.option(
+    "--map",
+    "map_",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="controller map (.toml): which controllers of the song turn which knobs",
 )
 @click.option("--sample-rate", type=Number(8000, 192_000, "Hz", whole=True), default=48_000, show_default=True)
 @click.option(
@@ -29,26 +49,31 @@ from neuralsynth.cli.parts import ChannelPreset, Number, as_json, progress_bar, 
 @click.option("--stems", type=click.Path(path_type=Path), help="also write each channel to a file in this folder")
 @click.option("--force", is_flag=True, help="replace existing files")
 @click.option("--json", "json_", is_flag=True, help="report as JSON")
-def render(song, output, preset, channels, sample_rate, depth, picture, stems, force, json_) -> None:
+def render(song, output, preset, channels, bank, map_, sample_rate, depth, picture, stems, force, json_) -> None:
     """Render a MIDI file through an instrument and its effects to an audio file.
 
     \b
     neuralsynth render song.mid -o song.wav -p cello
     neuralsynth render band.mid -o band.flac -p upright-piano --channel 2=alto-sax --channel 3=cello
+    neuralsynth render band.mid -o band.flac --bank general-midi --channel 10=my-kit.toml --stems band/
+    neuralsynth render song.mid -o song.wav -p cello --map my-knobs.toml
     """
     from neuralsynth.cli.parts import require_new
+    from neuralsynth.hosts.cast import DEFAULT_PRESET
     from neuralsynth.hosts.picture import check_picture_name
     from neuralsynth.hosts.render import render_file, render_stems
 
     if picture is not None:
         check_picture_name(picture)
         require_new(picture, force)
+    options = {"preset": preset, "channels": dict(channels), "programs": bank, "controls": map_}
+    options |= {"sample_rate": sample_rate, "depth": depth, "overwrite": force}
     with progress_bar(f"rendering {song.name}", "s") as progress:
-        report = render_file(song, output, preset, sample_rate, dict(channels), depth, force, progress)
+        report = render_file(song, output, progress=progress, **options)
     if stems is not None:
-        render_stems(song, stems, preset, sample_rate, dict(channels), depth, force)
+        render_stems(song, stems, **options)
     if picture is not None:
-        _draw(output, picture, f"{song.name} with {preset}")
+        _draw(output, picture, f"{song.name} with {preset or bank or DEFAULT_PRESET}")
     warn(report.warnings)
     if json_:
         as_json(report.to_json())

@@ -172,6 +172,10 @@ def bench(preset: str, json_: bool) -> None:
             f"libfluidsynth, same run: {report.fluidsynth_voices_per_core:.0f} voices per core; "
             f"ratio {report.ratio_to_fluidsynth:.2f}"
         )
+    click.echo(
+        f"with both LFOs, filter and routes in use: {report.modulated_block_us:.0f} us, "
+        f"{report.modulation_ratio:.2f} times as long"
+    )
     click.echo(f"six effects: {report.six_effects_us:.0f} us per block")
     click.echo(
         f"decoding {report.model}: one note {report.decode_one_note_ms:.2f} ms, 128 notes "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -11,8 +12,15 @@ from neuralsynth.effect_table import EffectSettings
 from neuralsynth.effects import EffectChain
 from neuralsynth.hosts import fluidsynth
 from neuralsynth.instrument import Instrument
+from neuralsynth.midi.channel import Channel
+from neuralsynth.midi.mpe import Expression
 from neuralsynth.note_bank import NoteBank
+from neuralsynth.panel import Panel
+from neuralsynth.preset import Preset
+from neuralsynth.preset_sections import Envelope2, Filter, Lfo
+from neuralsynth.routes import Route
 from neuralsynth.sound.rows import SpectrumRows, VoiceSound
+from neuralsynth.sound.tone import FILTER_OFF, LOWPASS
 from neuralsynth.sound.voices import Strike, VoicePool, VoiceSettings
 from neuralsynth.spectrum import SpectrumGrid
 
@@ -20,6 +28,23 @@ N_VOICES, N_PARTIALS, N_BANDS, SAMPLE_RATE, BLOCK_SIZE = 64, 64, 40, 48_000, 128
 N_BLOCKS, REPEATS = 200, 8
 SIX_EFFECTS = tuple(
     EffectSettings(name, {}) for name in ("highpass", "compressor", "chorus", "delay", "reverb", "limiter")
+)
+#: Modulation as a rich preset has it: everything moves.
+_MODULATED = Preset(
+    name="modulated",
+    folder=Path(),
+    filter=Filter("lowpass", cutoff_hz=2000.0, resonance=0.3, key_tracking=0.5, envelope_octaves=1.0),
+    lfo_1=Lfo(rate_hz=5.0),
+    lfo_2=Lfo("triangle", rate_hz=0.7),
+    envelope_2=Envelope2(decay_seconds=1.0, sustain_level=0.5),
+    routes=(
+        Route("lfo_1", "sound.tune_cents", 8.0),
+        Route("lfo_1", "axes.brightness", 0.4),
+        Route("lfo_2", "filter.cutoff_hz", 0.5),
+        Route("lfo_2", "sound.gain_db", 2.0),
+        Route("random", "sound.pan", 0.5),
+        Route("velocity", "filter.cutoff_hz", 1.0),
+    ),
 )
 
 
@@ -35,6 +60,8 @@ class BenchReport:
     voices_per_core: float
     fluidsynth_voices_per_core: float | None
     ratio_to_fluidsynth: float | None
+    modulated_block_us: float  # the same voices with two LFOs, a second envelope, the filter and routes in use
+    modulation_ratio: float  # of the two, measured by turns
     six_effects_us: float  # per block
     decode_one_note_ms: float | None
     decode_128_notes_ms: float | None
@@ -48,10 +75,11 @@ class BenchReport:
 
 def bench(instrument: Instrument | None) -> BenchReport:
     """Measure the voice kernel, the effects and, with an instrument, decoding."""
-    pool, now = _playing_pool(), 0
-    ours, theirs = [], []
+    pool, modulated, now = _playing_pool(), _playing_pool(_MODULATED), 0
+    ours, moved, theirs = [], [], []
     for _ in range(2):  # ours, theirs, ours, theirs: both see the same machine
         for _ in range(REPEATS):
+            moved.append(_pool_seconds(modulated, now)[0])
             seconds, now = _pool_seconds(pool, now)
             ours.append(seconds)
         rate = fluidsynth.voices_per_core(N_VOICES, SAMPLE_RATE, BLOCK_SIZE, N_BLOCKS, REPEATS)
@@ -70,6 +98,8 @@ def bench(instrument: Instrument | None) -> BenchReport:
         voices_per_core=round(our_rate),
         fluidsynth_voices_per_core=round(their_rate) if their_rate else None,
         ratio_to_fluidsynth=round(our_rate / their_rate, 2) if their_rate else None,
+        modulated_block_us=round(min(moved) / N_BLOCKS * 1e6, 1),
+        modulation_ratio=round(min(moved) / min(ours), 2),
         six_effects_us=round(_effects_seconds() * 1e6, 1),
         decode_one_note_ms=one,
         decode_128_notes_ms=bank,
@@ -78,8 +108,12 @@ def bench(instrument: Instrument | None) -> BenchReport:
     )
 
 
-def _playing_pool() -> VoicePool:
-    """64 sustained voices with 64 partials each, low enough that all partials sound, and noise."""
+def _playing_pool(preset: Preset | None = None) -> VoicePool:
+    """64 sustained voices with 64 partials each, low enough that all partials sound, and noise.
+
+    Args:
+        preset: whose filter, oscillators and routes are in use; a latent axis is there for them to move.
+    """
     grid = SpectrumGrid.warped(n_partials=N_PARTIALS, n_bands=N_BANDS)
     partials = np.tile(0.002 / np.arange(1, N_PARTIALS + 1) ** 0.3, (grid.n_frames, 1))
     wobble = 1.0 + 0.1 * np.sin(np.arange(grid.n_frames))[:, None]  # amplitudes move all the time
@@ -91,9 +125,14 @@ def _playing_pool() -> VoicePool:
     )
     rows = SpectrumRows(grid)
     note = rows.add([sound])
-    pool = VoicePool(rows, SAMPLE_RATE, VoiceSettings(polyphony=N_VOICES, sustain=(0.5, 3.5)), BLOCK_SIZE)
+    settings = VoiceSettings(polyphony=N_VOICES, sustain=(0.5, 3.5), filter_kind=LOWPASS if preset else FILTER_OFF)
+    panel = Panel(preset, ["brightness"], 0) if preset else None
+    pool = VoicePool(rows, SAMPLE_RATE, settings, BLOCK_SIZE, panel.modulation if panel else None)
+    away = rows.add_direction([sound], [sound])
+    for row in pool.channels if panel else ():
+        panel.row(Channel(), Expression(0.0, 0.0, 0.0), (1.0, 0.0), 120.0, row)
     for index in range(N_VOICES):
-        pool.start(0, note, Strike(36.0 + 0.5 * index, index % 16))
+        pool.start(0, note, Strike(36.0 + 0.5 * index, index % 16, directions=(-1, away, away)))
     return pool
 
 

@@ -9,6 +9,7 @@ bytes, this module makes ticks into seconds and keeps the limits.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from neuralsynth.errors import MidiFileError, UsageError
-from neuralsynth.events import Event, sample_at
+from neuralsynth.events import TEMPO, Event, sample_at
+from neuralsynth.hosts.midi_ends import held_rows, is_note_on, pedal_rows
 from neuralsynth.hosts.midi_tracks import (
     DEFAULT_TEMPO,
     LENGTH_OF_STATUS,
@@ -42,7 +44,9 @@ class Song:
     seconds: np.ndarray  # float64 [n], from 0, never decreasing
     packed: np.ndarray  # uint32 [n], status | data1 << 8 | data2 << 16
     track: np.ndarray  # uint16 [n]
-    sysex: tuple[tuple[float, bytes], ...]  # (seconds, F0 … F7)
+    sysex: tuple[tuple[float, int, bytes], ...]  # (seconds, row before which it stands, F0 … F7), in time order
+    tempo_seconds: np.ndarray  # float64 [m], from 0, rising
+    tempos: np.ndarray  # uint32 [m], microseconds per quarter note from then on; until the first 500000
     duration_seconds: float  # last event or end of track, whichever is later
     format: int
     n_tracks: int
@@ -50,21 +54,37 @@ class Song:
     warnings: tuple[str, ...]  # what was repaired
 
     def events(self, sample_rate: float) -> Iterator[Event]:
-        """The channel messages as `Event`s with absolute sample positions, made as they are asked for."""
-        for start in range(0, len(self.packed), EVENTS_AT_ONCE):
-            rows = slice(start, start + EVENTS_AT_ONCE)
+        """Everything that an engine is to hear, as `Event`s with absolute sample positions, made as they are asked for.
+
+        Channel and system exclusive messages come in the order of the file, tempo changes before what is at their time.
+        """
+        done = 0
+        for seconds, row, message in heapq.merge(self._tempo_changes(), self.sysex, key=lambda item: item[0]):
+            yield from self._channel_events(done, row, sample_rate)
+            done = row
+            yield Event(int(sample_at(seconds, sample_rate)), message)
+        yield from self._channel_events(done, len(self.packed), sample_rate)
+
+    def _channel_events(self, first: int, end: int, sample_rate: float) -> Iterator[Event]:
+        for start in range(first, end, EVENTS_AT_ONCE):
+            rows = slice(start, min(start + EVENTS_AT_ONCE, end))
             samples = sample_at(self.seconds[rows], sample_rate).tolist()
             for sample, packed in zip(samples, self.packed[rows].tolist(), strict=True):
                 yield Event(sample, packed.to_bytes(3, "little")[: 1 + LENGTH_OF_STATUS[packed & 0xFF]])
 
+    def _tempo_changes(self) -> Iterator[tuple[float, int, bytes]]:
+        rows = np.searchsorted(self.seconds, self.tempo_seconds)
+        for seconds, row, tempo in zip(self.tempo_seconds, rows, self.tempos, strict=True):
+            yield float(seconds), int(row), TEMPO + int(tempo).to_bytes(3, "big")
+
     def channels_used(self) -> tuple[int, ...]:
         """MIDI channels 0..15 that hold notes, ascending."""
-        return tuple(np.unique(self.packed[_is_note_on(self.packed)] & 0x0F).tolist())
+        return tuple(np.unique(self.packed[is_note_on(self.packed)] & 0x0F).tolist())
 
     @property
     def n_notes(self) -> int:
         """How many notes are struck."""
-        return int(np.count_nonzero(_is_note_on(self.packed)))
+        return int(np.count_nonzero(is_note_on(self.packed)))
 
 
 def read_midi_file(path: Path | str) -> Song:
@@ -86,21 +106,27 @@ def read_midi_file(path: Path | str) -> Song:
 
 def _song(reader: TrackReader) -> Song:
     """Sort by time, apply the tempo map, keep the limits, release what is held."""
-    clock = _clock(reader)
-    ticks, packed, track = _sorted_columns(reader)
+    tempo_ticks, tempos = _tempo_map(reader)
+    clock = _clock(reader, tempo_ticks, tempos)
+    ticks, packed, track, order = _sorted_columns(reader)
     seconds, end = clock(ticks), float(clock(np.array([reader.end_tick], np.uint64))[0])
     n_kept = int(np.searchsorted(seconds, MAX_SONG_SECONDS, side="right"))
     if n_kept < len(seconds) or end > MAX_SONG_SECONDS:
         reader.repairs.note(f"what lies after {MAX_SONG_SECONDS / 3600:.0f} hours was left out")
         seconds, packed, track, end = seconds[:n_kept], packed[:n_kept], track[:n_kept], 0.0
-    if not np.any(_is_note_on(packed)):
+    if not np.any(is_note_on(packed)):
         raise Unusable("holds no notes")
+    sysex = _placed_sysex(reader, clock, ticks[:n_kept], order[:n_kept])
+    tempo_seconds = clock(tempo_ticks)
+    n_tempos = int(np.searchsorted(tempo_seconds, MAX_SONG_SECONDS, side="right"))
     seconds, packed, track = _with_releases(reader, seconds, packed, track, max(end, float(seconds[-1])))
     return Song(
         seconds=seconds,
         packed=packed,
         track=track,
-        sysex=_timed_sysex(reader, clock),
+        sysex=sysex,
+        tempo_seconds=tempo_seconds[:n_tempos],
+        tempos=tempos[:n_tempos].astype(np.uint32),
         duration_seconds=max(end, float(seconds[-1])),
         format=reader.format,
         n_tracks=len(reader.first_row),
@@ -109,25 +135,32 @@ def _song(reader: TrackReader) -> Song:
     )
 
 
-def _sorted_columns(reader: TrackReader) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Ticks, messages and track numbers in time order; equal ticks stay track by track."""
+def _sorted_columns(reader: TrackReader) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Ticks, messages, track numbers and rows in the file, in time order; equal ticks stay track by track."""
     ticks, packed = np.asarray(reader.ticks, np.uint64), np.asarray(reader.packed, np.uint32)
     bounds = np.asarray([*reader.first_row, len(ticks)], np.int64)
     track = np.repeat(np.arange(len(bounds) - 1, dtype=np.uint16), bounds[1:] - bounds[:-1])
+    order = np.argsort(ticks, kind="stable").astype(np.uint32)
     if np.any(ticks[1:] < ticks[:-1]):
-        order = np.argsort(ticks, kind="stable")
         ticks, packed, track = ticks[order], packed[order], track[order]
-    return ticks, packed, track
+    return ticks, packed, track, order
 
 
-def _clock(reader: TrackReader) -> Callable[[np.ndarray], np.ndarray]:
+def _tempo_map(reader: TrackReader) -> tuple[np.ndarray, np.ndarray]:
+    """Ticks and tempos, in time order; of several at one tick the last counts."""
+    ticks, tempos = np.asarray(reader.tempo_ticks, np.uint64), np.asarray(reader.tempos, np.float64)
+    order = np.argsort(ticks, kind="stable")
+    ticks, tempos = ticks[order], tempos[order]
+    last = np.append(ticks[1:] != ticks[:-1], np.ones(min(len(ticks), 1), bool))
+    return ticks[last], tempos[last]
+
+
+def _clock(reader: TrackReader, tempo_ticks: np.ndarray, tempos: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """A function from ticks (uint64 array) to seconds: the tempo map, or SMPTE time."""
     if not reader.in_quarters:
         return lambda ticks: ticks * reader.seconds_per_tick
-    at = np.concatenate([np.zeros(1, np.uint64), np.asarray(reader.tempo_ticks, np.uint64)])
-    rates = np.concatenate([[DEFAULT_TEMPO], np.asarray(reader.tempos, np.float64)]) * reader.seconds_per_tick
-    order = np.argsort(at, kind="stable")  # of several tempos at one tick the last counts
-    at, rates = at[order], rates[order]
+    at = np.concatenate([np.zeros(1, np.uint64), tempo_ticks])
+    rates = np.concatenate([[DEFAULT_TEMPO], tempos]) * reader.seconds_per_tick
     began = np.concatenate([[0.0], np.cumsum(np.diff(at) * rates[:-1])])
 
     def seconds_at(ticks: np.ndarray) -> np.ndarray:
@@ -139,44 +172,37 @@ def _clock(reader: TrackReader) -> Callable[[np.ndarray], np.ndarray]:
     return seconds_at
 
 
-def _timed_sysex(reader: TrackReader, clock: Callable) -> tuple[tuple[float, bytes], ...]:
-    seconds = clock(np.array([tick for tick, _ in reader.sysex], np.uint64)).tolist()
-    timed = [(at, message) for at, (_, message) in zip(seconds, reader.sysex, strict=True) if at <= MAX_SONG_SECONDS]
-    return tuple(sorted(timed, key=lambda item: item[0]))
-
-
-def _is_note_on(packed: np.ndarray) -> np.ndarray:
-    return ((packed & 0xF0) == 0x90) & (packed >> 16 > 0)
+def _placed_sysex(
+    reader: TrackReader, clock: Callable, ticks: np.ndarray, order: np.ndarray
+) -> tuple[tuple[float, int, bytes], ...]:
+    """Seconds, row and message of each, in time order; `ticks` and `order` are those of the rows that are kept."""
+    at = np.array([tick for tick, _, _ in reader.sysex], np.uint64)
+    first, end = np.searchsorted(ticks, at), np.searchsorted(ticks, at, side="right")
+    placed = [
+        (seconds, low + int(np.searchsorted(order[low:high], row)), message)
+        for seconds, low, high, (_, row, message) in zip(
+            clock(at).tolist(), first.tolist(), end.tolist(), reader.sysex, strict=True
+        )
+        if seconds <= MAX_SONG_SECONDS
+    ]
+    return tuple(sorted(placed, key=lambda item: item[:2]))
 
 
 def _with_releases(reader: TrackReader, seconds: np.ndarray, packed: np.ndarray, track: np.ndarray, end: float):
-    """Add a note-off at the end of the song for each key whose last event is a note-on."""
-    held = _held_rows(packed)
-    if len(held) == 0:
-        return seconds, packed, track
-    reader.repairs.note(f"notes of {len(held)} keys are never released; they end with the song")
-    release = max(end, float(seconds[held].max()) + HELD_AT_LEAST_SECONDS)
+    """At the end of the song let go each key whose last event is a note-on, and each pedal that is down."""
+    held, down = held_rows(packed), pedal_rows(packed)
+    if len(held):
+        reader.repairs.note(f"notes of {len(held)} keys are never released; they end with the song")
+        end = max(end, float(seconds[held].max()) + HELD_AT_LEAST_SECONDS)
+    if len(down):
+        reader.repairs.note(f"{len(down)} pedals are never lifted; they go up with the song")
     offs = (packed[held] & 0x7F0F) | 0x80 | 64 << 16  # same channel and key, the usual release velocity
+    rows = np.concatenate([held, down])
     return (
-        np.concatenate([seconds, np.full(len(held), release)]),
-        np.concatenate([packed, offs.astype(np.uint32)]),
-        np.concatenate([track, track[held]]),
+        np.concatenate([seconds, np.full(len(rows), end)]),
+        np.concatenate([packed, offs.astype(np.uint32), packed[down] & 0x7FFF]),
+        np.concatenate([track, track[rows]]),
     )
-
-
-def _held_rows(packed: np.ndarray) -> np.ndarray:
-    """Rows of the note-ons that nothing releases later (note-off, all sound off, all notes off), in order."""
-    kind = packed & 0xF0
-    notes = np.flatnonzero((kind == 0x90) | (kind == 0x80))
-    last_row = np.full(16 * 128, -1)
-    last_row[(packed[notes] & 0x0F) << 7 | (packed[notes] >> 8) & 0x7F] = notes  # of equal keys the last one stays
-    last = last_row[last_row >= 0]
-    held = last[_is_note_on(packed[last])]
-    controller = (packed >> 8) & 0x7F
-    silenced = np.flatnonzero((kind == 0xB0) & ((controller == 120) | (controller >= 123)))
-    last_silence = np.full(16, -1)
-    last_silence[packed[silenced] & 0x0F] = silenced
-    return np.sort(held[held > last_silence[packed[held] & 0x0F]])
 
 
 # Writing

@@ -61,7 +61,8 @@ class TrackReader:
     """A file's tracks as columns: `read` fills them, in file order.
 
     `ticks` and `packed` hold the channel messages (status | data1 << 8 | data2 << 16), `first_row` the row at which
-    each track begins, `tempo_ticks` and `tempos` the tempo map. A type 2 file's tracks follow one another in ticks.
+    each track begins, `tempo_ticks` and `tempos` the tempo map, `sysex` tick, row of the next channel message, and
+    message. A type 2 file's tracks follow one another in ticks.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -73,11 +74,11 @@ class TrackReader:
         self.ticks, self.packed = array("Q"), array("I")
         self.first_row = array("Q")
         self.tempo_ticks, self.tempos = array("Q"), array("I")
-        self.sysex: list[tuple[int, bytes]] = []
+        self.sysex: list[tuple[int, int, bytes]] = []
         self.end_tick = 0
         self.title: str | None = None
         self._track = 0
-        self._open_sysex: tuple[int, bytearray] | None = None
+        self._open_sysex: tuple[int, int, bytearray] | None = None
 
     def read(self) -> None:
         """Read header and tracks.
@@ -298,25 +299,25 @@ class TrackReader:
             return
         if status == SYSEX:
             self._close_sysex()
-            self._open_sysex = (tick, bytearray(b"\xf0"))
+            self._open_sysex = (tick, len(self.ticks), bytearray(b"\xf0"))
         if self._open_sysex is None:
             return
-        began, message = self._open_sysex
+        began, row, message = self._open_sysex
         if len(message) + end - start > MAX_SYSEX_BYTES:
             self.repairs.note("a system exclusive message over 1 MB was left out", self._track)
             self._open_sysex = None
             return
         message += self.data[start:end]
         if message.endswith(b"\xf7"):
-            self._keep_sysex(began, message)
+            self._keep_sysex(began, row, message)
 
     def _close_sysex(self) -> None:
         if self._open_sysex is not None:
             self.repairs.note("a system exclusive message without its end was closed", self._track)
             self._keep_sysex(*self._open_sysex, b"\xf7")
 
-    def _keep_sysex(self, tick: int, message: bytearray, end: bytes = b"") -> None:
-        self.sysex.append((tick, bytes(message) + end))
+    def _keep_sysex(self, tick: int, row: int, message: bytearray, end: bytes = b"") -> None:
+        self.sysex.append((tick, row, bytes(message) + end))
         self._open_sysex = None
 
 

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from neuralsynth.audiofile import audio_writer, subtype_for
 from neuralsynth.errors import OutputError, UsageError
+from neuralsynth.events import TEMPO, Event, sample_at
+from neuralsynth.hosts.cast import BLOCK_SIZE, Cast, Choice
 from neuralsynth.hosts.midi_file import Song, read_midi_file
+from neuralsynth.midi.learn import ControllerMap
+from neuralsynth.performance import Performance
+from neuralsynth.tuning.sysex import Reset, read_sysex
 from neuralsynth.units import db_to_gain, gain_to_db
 
 if TYPE_CHECKING:  # the engine takes a second to import: a bad song or name is told before that
     from neuralsynth.engine import Engine
-    from neuralsynth.instrument import Instrument
 
-BLOCK_SIZE = 16384
 #: The tail ends when nothing sounds and the output stayed below this level for `QUIET_SECONDS`.
 QUIET_DB, QUIET_SECONDS, LONGEST_TAIL_SECONDS = -90.0, 0.25, 60.0
-
-Choice = Union[str, Path, "Instrument"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class RenderReport:
     notes: int
     stolen_voices: int
     muted_faults: int
+    ignored_messages: int  # that said nothing to the instrument
     times_real_time: float
     warnings: tuple[str, ...]
 
@@ -48,33 +50,40 @@ class RenderReport:
 
 def render(
     midi_path: str | Path,
-    preset: Choice,
+    preset: Choice | None = None,
     sample_rate: int = 48_000,
     channels: Mapping[int, Choice] | None = None,
+    programs: str | Path | Performance | None = None,
+    controls: str | Path | ControllerMap | None = None,
 ) -> np.ndarray:
     """Render a MIDI file: float32 `[2, samples]`, tails included.
 
     Args:
-        preset: preset name, path, or a loaded instrument, for all channels not named in `channels`.
-        channels: MIDI channel 1..16 -> preset.
+        preset: preset name, path, or a loaded instrument, for all channels not named in `channels`; without it and
+            without `programs` the piano.
+        channels: MIDI channel 1..16 -> preset, whatever the song's program changes say.
+        programs: performance (name, path, or loaded) that says what channels start with and what programs bring.
+        controls: controller map, or its path.
 
     Raises:
-        NeuralSynthError: as `read_midi_file`, `Instrument.load` and `Engine`.
+        NeuralSynthError: as `read_midi_file`, `Cast` and `Cast.engine`.
     """
     song = read_midi_file(midi_path)
-    engine = _engine_for(song, preset, sample_rate, channels or {})
-    return np.concatenate(list(_blocks(song, engine)), axis=1)
+    engine = Cast(song, preset, channels, programs, controls).engine(sample_rate)
+    return np.concatenate(list(song_blocks(song, engine)), axis=1)
 
 
 def render_file(
     midi_path: str | Path,
     output: str | Path,
-    preset: Choice,
+    preset: Choice | None = None,
     sample_rate: int = 48_000,
     channels: Mapping[int, Choice] | None = None,
     depth: str = "24",
     overwrite: bool = False,
     progress: Callable[[float, float], None] | None = None,
+    programs: str | Path | Performance | None = None,
+    controls: str | Path | ControllerMap | None = None,
 ) -> RenderReport:
     """Render a MIDI file into a wav or flac file, block by block.
 
@@ -90,56 +99,49 @@ def render_file(
     subtype_for(output, depth)
     began = time.perf_counter()
     song = read_midi_file(midi_path)
-    engine = _engine_for(song, preset, sample_rate, channels or {})
-    meter = _Meter()
+    cast = Cast(song, preset, channels, programs, controls)
+    engine, meter = cast.engine(sample_rate), Meter()
     with audio_writer(output, sample_rate, depth) as write:
-        for block in _blocks(song, engine):
+        for block in song_blocks(song, engine):
             meter.add(block)
             write(block)
             if progress is not None:
                 progress(min(meter.n_samples / sample_rate, song.duration_seconds), song.duration_seconds)
-    seconds = meter.n_samples / sample_rate
-    return RenderReport(
-        output=str(output),
-        seconds=round(seconds, 3),
-        sample_rate=sample_rate,
-        peak_db=round(float(gain_to_db(meter.peak)), 2),
-        rms_db=round(float(gain_to_db(meter.rms)), 2),
-        notes=song.n_notes,
-        stolen_voices=sum(part.pool.stolen_voices for part in engine.parts),
-        muted_faults=engine.faults,
-        times_real_time=round(seconds / max(time.perf_counter() - began, 1e-9), 1),
-        warnings=song.warnings,
-    )
+    return _report(str(output), song, engine, meter, time.perf_counter() - began, song.warnings + cast.warnings())
 
 
 def render_stems(
     midi_path: str | Path,
     folder: str | Path,
-    preset: Choice,
+    preset: Choice | None = None,
     sample_rate: int = 48_000,
     channels: Mapping[int, Choice] | None = None,
     depth: str = "24",
     overwrite: bool = False,
+    programs: str | Path | Performance | None = None,
+    controls: str | Path | ControllerMap | None = None,
 ) -> list[Path]:
     """Render each channel that holds notes into `folder`/channel-NN.wav, with its effects; returns the paths.
+
+    An MPE zone is one stem, its master's. The stems add up to the mix where no two channels share a patch, nothing
+    goes to the shared reverb or chorus, and the output guard leaves the mix alone; voices that share a patch share
+    its noise, its effects and its polyphony, so that there the sum comes close.
 
     Raises:
         NeuralSynthError: as `render_file`.
     """
-    song = read_midi_file(midi_path)
-    folder = Path(folder)
+    song, folder = read_midi_file(midi_path), Path(folder)
+    cast = Cast(song, preset, channels, programs, controls)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be made ({error.strerror})") from error
     paths = []
-    for channel in song.channels_used():
+    for channel in cast.players:
         path = folder / f"channel-{channel + 1:02d}.wav"
         check_output(path, midi_path, overwrite)
-        engine = _engine_for(song, preset, sample_rate, channels or {}, only=channel)
         with audio_writer(path, sample_rate, depth) as write:
-            for block in _blocks(song, engine):
+            for block in song_blocks(song, cast.engine(sample_rate, only=channel)):
                 write(block)
         paths.append(path)
     return paths
@@ -162,36 +164,30 @@ def check_output(output: Path, source: str | Path, overwrite: bool) -> None:
         raise UsageError(f"{output}: exists already; add --force to replace it")
 
 
-def _engine_for(
-    song: Song, preset: Choice, sample_rate: int, channels: Mapping[int, Choice], only: int | None = None
-) -> Engine:
-    """An engine with an instrument for each channel that holds notes (or for `only` one), its keys decoded."""
-    from neuralsynth.engine import Engine
-    from neuralsynth.instrument import Instrument
-
-    for channel in channels:
-        if not 1 <= channel <= 16:
-            raise UsageError(f"channel is {channel}; use 1 to 16")
-    loaded: dict = {}
-    chosen: dict[int, Instrument] = {}
-    for channel in song.channels_used() if only is None else (only,):
-        choice = channels.get(channel + 1, preset)
-        key = choice if isinstance(choice, Instrument) else str(choice)
-        if key not in loaded:
-            loaded[key] = choice if isinstance(choice, Instrument) else Instrument.load(choice)
-        chosen[channel] = loaded[key]
-    engine = Engine(chosen, sample_rate, BLOCK_SIZE)
-    engine.prepare(_keys_by_channel(song))
-    return engine
+def _report(
+    output: str, song: Song, engine: Engine, meter: Meter, took_seconds: float, warnings: tuple[str, ...]
+) -> RenderReport:
+    seconds = meter.n_samples / engine.sample_rate
+    return RenderReport(
+        output=output,
+        seconds=round(seconds, 3),
+        sample_rate=round(engine.sample_rate),
+        peak_db=round(float(gain_to_db(meter.peak)), 2),
+        rms_db=round(float(gain_to_db(meter.rms)), 2),
+        notes=song.n_notes,
+        stolen_voices=sum(part.pool.stolen_voices for part in engine.parts),
+        muted_faults=engine.faults,
+        ignored_messages=engine.ignored,
+        times_real_time=round(seconds / max(took_seconds, 1e-9), 1),
+        warnings=warnings,
+    )
 
 
-def _keys_by_channel(song: Song) -> dict[int, np.ndarray]:
-    status, key = song.packed & 0xFF, (song.packed >> 8) & 0x7F
-    return {channel: np.unique(key[status == 0x90 | channel]) for channel in song.channels_used()}
+def song_blocks(song: Song, engine: Engine) -> Iterator[np.ndarray]:
+    """The song, then its tail until it is quiet: yields float32 `[2, n]`.
 
-
-def _blocks(song: Song, engine: Engine) -> Iterator[np.ndarray]:
-    """The song, then its tail until it is quiet; what effects delay is moved back to its place."""
+    What effects delay is moved back to its place.
+    """
     skip = engine.latency_samples
     for block in _played(song, engine):
         kept = block[:, skip:]
@@ -204,8 +200,8 @@ def _played(song: Song, engine: Engine) -> Iterator[np.ndarray]:
     from neuralsynth.engine import play_events
 
     rate = engine.sample_rate
-    n_song = round(song.duration_seconds * rate) + 1
-    yield from play_events(engine, song.events(rate), n_song, BLOCK_SIZE)
+    n_song = int(sample_at(song.duration_seconds, rate)) + 1
+    yield from play_events(engine, _without_first_resets(song.events(rate)), n_song, BLOCK_SIZE)
     n_quiet, n_tail = 0, 0
     while n_tail < LONGEST_TAIL_SECONDS * rate and n_quiet < QUIET_SECONDS * rate:
         block = engine.process([], BLOCK_SIZE)
@@ -215,17 +211,29 @@ def _played(song: Song, engine: Engine) -> Iterator[np.ndarray]:
         yield block
 
 
-class _Meter:
+def _without_first_resets(events: Iterable[Event]) -> Iterator[Event]:
+    """Leave out the resets that songs begin with: a fresh engine needs none, and each would dip the first notes."""
+    is_first = True
+    for event in events:
+        is_reset = is_first and isinstance(read_sysex(event.message), Reset)
+        is_first = is_reset or (is_first and event.message.startswith(TEMPO))
+        if not is_reset:
+            yield event
+
+
+class Meter:
     """Peak, power and length of what was written."""
 
     def __init__(self) -> None:
         self.n_samples, self.peak, self._power = 0, 0.0, 0.0
 
     def add(self, block: np.ndarray) -> None:
+        """Count a block `[2, n]`."""
         self.n_samples += block.shape[1]
         self.peak = max(self.peak, float(block.max(initial=0.0)), -float(block.min(initial=0.0)))
         self._power += sum(float(np.vdot(side, side)) for side in block) / len(block)
 
     @property
     def rms(self) -> float:
+        """Root of the mean power of both sides."""
         return (self._power / max(self.n_samples, 1)) ** 0.5

@@ -38,8 +38,11 @@ N_DESTINATIONS = N_FIXED_DESTINATIONS + MAX_CONTROLS
 MAX_DIRECTIONS = 1 + 2 * MAX_CONTROLS  # the morph, then the low and the high end of each control
 
 # What modulation can follow ("sources"): those of a voice, then those of its channel.
-S_ONE, S_LFO_1, S_LFO_2, S_ENVELOPE, S_ENVELOPE_2, S_VELOCITY, S_RELEASE_VELOCITY, S_KEY, S_RANDOM, S_PRESSURE = range(10)
-N_VOICE_SOURCES = 10
+S_ONE, S_LFO_1, S_LFO_2, S_ENVELOPE, S_ENVELOPE_2, S_VELOCITY, S_RELEASE_VELOCITY, S_KEY, S_RANDOM, S_PRESSURE = range(
+    10
+)
+S_MORPH = 10  # where the morph stands, routes included
+N_VOICE_SOURCES = 11
 MAX_CHANNEL_SOURCES = 32
 
 # Columns of `channels`, what each MIDI channel says to its voices.
@@ -95,7 +98,7 @@ class Modulation(NamedTuple):
 
     routes: np.ndarray  # int64 [R, 3]: source, second source that scales it, destination
     amounts: np.ndarray  # float64 [R]
-    ends: np.ndarray  # int64 [3]: the routes that LFO 1 follows end here, then those that LFO 2 follows, then all
+    ends: np.ndarray  # int64 [5]: where the routes end that move the morph, LFO 1, LFO 2, the rest, what the morph moves
     lfos: np.ndarray  # float64 [3, 4]: vibrato, LFO 1, LFO 2
     n_controls: np.ndarray  # int64 [1]
 

@@ -18,7 +18,6 @@ from neuralsynth.sound.layout import (
     CHANNEL_SOURCES,
     CHANNEL_VIBRATO_CENTS,
     CHANNEL_VIBRATO_DELAY,
-    D_ENVELOPE,
     D_ENVELOPE_2,
     D_LFO_DEPTH,
     D_LFO_RATE,
@@ -34,8 +33,6 @@ from neuralsynth.sound.layout import (
     LFO_SHAPE,
     LFO_SHARED,
     LFO_TURNS,
-    MAX_DIRECTIONS,
-    N_DESTINATIONS,
     N_FIXED_DESTINATIONS,
     N_VOICE_SOURCES,
     NOTE,
@@ -47,13 +44,13 @@ from neuralsynth.sound.layout import (
     S_KEY,
     S_LFO_1,
     S_LFO_2,
+    S_MORPH,
     S_ONE,
     S_PRESSURE,
     S_RANDOM,
     S_RELEASE_VELOCITY,
     S_VELOCITY,
     SAMPLE_RATE,
-    SEED,
     STAGE_2,
     STARTED_AT,
     VELOCITY,
@@ -63,10 +60,12 @@ from neuralsynth.sound.layout import (
 SINE, TRIANGLE, SAW_UP, SAW_DOWN, SQUARE, SAMPLE_HOLD, SMOOTH_RANDOM = range(7)
 #: A time of zero that is to be made longer starts from here.
 LEAST_SECONDS = 0.001
+#: The knobs' ends, beyond which no route takes the speed of vibrato, LFO 1 and LFO 2.
+_MOST_HZ = (12.0, 40.0, 40.0)
 
 
 @compiled
-def _drawn(index, seed):
+def drawn(index, seed):
     """A number from -1 to 1 that depends on `index` and `seed` alone: a hash in the manner of PCG and murmur."""
     mixed = ((index + 40503) * 2654435761 + seed * 69069 + 12345) % 4294967296
     mixed = ((mixed ^ (mixed >> 15)) * 739177) % 4294967296
@@ -89,11 +88,11 @@ def lfo_value(shape, phase, seed):
         return 1.0 - 2.0 * place
     if shape == SQUARE:
         return 1.0 if place < 0.5 else -1.0
-    here = _drawn(int(turns), seed)
+    here = drawn(int(turns), seed)
     if shape == SAMPLE_HOLD:
         return here
     weight = 0.5 - 0.5 * math.cos(math.pi * place)
-    return here + (_drawn(int(turns) + 1, seed) - here) * weight
+    return here + (drawn(int(turns) + 1, seed) - here) * weight
 
 
 @compiled
@@ -104,20 +103,30 @@ def _faded_in(seconds, delay_seconds, fade_seconds):
     return 1.0 if fade_seconds <= 0.0 else min(1.0, (seconds - delay_seconds) / fade_seconds)
 
 
+@compiled
+def _heard_lfo(voice, lfo, phase, now, numbers, states, channels, settings, lfos):
+    """Value of an LFO at `phase` turns and sample `now`, delay and fade included."""
+    seed = lfo
+    if lfos[lfo, LFO_SHARED] == 0.0:  # what the note drew, so that it stays the same as long as the note lasts
+        seed += 4 * int((numbers[voice, RANDOM] + 2.0) * 32768.0)
+    value = lfo_value(int(lfos[lfo, LFO_SHAPE]), phase, seed)
+    seconds = (now - numbers[voice, STARTED_AT]) / settings[SAMPLE_RATE]
+    delay = channels[states[voice, CHANNEL], CHANNEL_VIBRATO_DELAY] if lfo == 0 else lfos[lfo, LFO_DELAY]
+    return value * _faded_in(seconds, delay, lfos[lfo, LFO_FADE])
+
+
 @inlined
 def _advance_lfo(voice, lfo, rate_octaves, now, n_planned, numbers, states, channels, settings, lfos):
     """Value of an LFO in the middle of the plan; moves its phase to the plan's end."""
-    turns = channels[states[voice, CHANNEL], CHANNEL_LFO_HZ + lfo] / settings[SAMPLE_RATE]
+    hertz = channels[states[voice, CHANNEL], CHANNEL_LFO_HZ + lfo]
     if rate_octaves != 0.0:
-        turns *= 2.0**rate_octaves
+        hertz = min(hertz * 2.0**rate_octaves, max(hertz, _MOST_HZ[lfo]))
+    turns = hertz / settings[SAMPLE_RATE]
     numbers[voice, LFO_TURNS + lfo] = turns
     phase = numbers[voice, LFO_PHASE + lfo]
     numbers[voice, LFO_PHASE + lfo] = phase + turns * n_planned
-    seconds = (now + 0.5 * n_planned - numbers[voice, STARTED_AT]) / settings[SAMPLE_RATE]
-    seed = lfo if lfos[lfo, LFO_SHARED] != 0.0 else states[voice, SEED] + lfo
-    value = lfo_value(int(lfos[lfo, LFO_SHAPE]), phase + 0.5 * turns * n_planned, seed)
-    delay = channels[states[voice, CHANNEL], CHANNEL_VIBRATO_DELAY] if lfo == 0 else lfos[lfo, LFO_DELAY]
-    return value * _faded_in(seconds, delay, lfos[lfo, LFO_FADE])
+    middle = phase + 0.5 * turns * n_planned
+    return _heard_lfo(voice, lfo, middle, now + 0.5 * n_planned, numbers, states, channels, settings, lfos)
 
 
 @inlined
@@ -125,7 +134,7 @@ def vibrato_cents(voice, now, n_planned, numbers, states, channels, settings, lf
     """The mod wheel's vibrato: its pitch deviation in the middle of the plan."""
     depth, octaves = channels[states[voice, CHANNEL], CHANNEL_VIBRATO_CENTS], 0.0
     if is_modulated:
-        depth += values[D_VIBRATO_DEPTH]
+        depth = max(depth + values[D_VIBRATO_DEPTH], 0.0)
         octaves = values[D_VIBRATO_RATE]
     numbers[voice, LFO_TURNS] = 0.0
     cents = 0.0
@@ -187,30 +196,46 @@ def move_envelope(first, base, stage, level, seconds, is_modulated, channel, cha
     return advance_envelope(stage, level, seconds, attack, decay, sustain, release * slower)
 
 
-@inlined
-def follow_routes(voice, now, n_planned, voices, channels, settings, modulation, scratch):
-    """Fill `scratch.values` with where every destination of a voice stands, and move its LFOs and second envelope."""
-    numbers, states = voices.numbers, voices.states
-    values, sources = scratch.values, scratch.sources
-    channel = states[voice, CHANNEL]
-    n_values = N_FIXED_DESTINATIONS + modulation.n_controls[0]
-    for i in range(n_values):
-        values[i] = channels[channel, CHANNEL_BASE + i]
-    _read_sources(voice, numbers, sources)
-    _follow(0, modulation.ends[0], modulation, channel, channels, sources, values)
+@compiled
+def _move_envelope_2(voice, seconds, numbers, states, channel, channels, values):
+    """Advance the second envelope; returns its level at the plan's end."""
     numbers[voice, LEVEL_2_BEFORE] = numbers[voice, LEVEL_2]
-    seconds = n_planned / settings[SAMPLE_RATE]
     stage, level = move_envelope(
         D_ENVELOPE_2, CHANNEL_ENVELOPE + 4, states[voice, STAGE_2], numbers[voice, LEVEL_2], seconds,
         True, channel, channels, values, 1.0,
     )  # fmt: skip
     states[voice, STAGE_2], numbers[voice, LEVEL_2] = stage, level
-    sources[S_ENVELOPE_2] = level
+    return level
+
+
+@inlined
+def follow_routes(voice, now, n_planned, voices, channels, settings, modulation, scratch):
+    """Fill `scratch.values` with where every destination of a voice stands, and move its LFOs and second envelope."""
+    numbers, states = voices.numbers, voices.states
+    values, sources, ends, lfos = scratch.values, scratch.sources, modulation.ends, modulation.lfos
+    channel = states[voice, CHANNEL]
+    n_values = N_FIXED_DESTINATIONS + modulation.n_controls[0]
+    for i in range(n_values):
+        values[i] = channels[channel, CHANNEL_BASE + i]
+    _read_sources(voice, numbers, sources)
+    sources[S_MORPH] = min(max(values[D_MORPH], 0.0), 1.0)
+    _follow(0, ends[0], modulation, channel, channels, sources, values)
+    sources[S_MORPH] = min(max(values[D_MORPH], 0.0), 1.0)
+    if ends[1] > ends[0]:  # what moves LFO 1 or the second envelope may follow the LFOs: as they stand now
+        for lfo in range(1, 3):
+            phase = numbers[voice, LFO_PHASE + lfo]
+            value = _heard_lfo(voice, lfo, phase, now, numbers, states, channels, settings, lfos)
+            sources[S_LFO_1 + lfo - 1] = value * min(max(values[D_LFO_DEPTH[lfo - 1]], 0.0), 1.0)
+        _follow(ends[0], ends[1], modulation, channel, channels, sources, values)
+    seconds = n_planned / settings[SAMPLE_RATE]
+    sources[S_ENVELOPE_2] = _move_envelope_2(voice, seconds, numbers, states, channel, channels, values)
     for lfo in range(1, 3):
         octaves = values[D_LFO_RATE[lfo - 1]]
-        value = _advance_lfo(voice, lfo, octaves, now, n_planned, numbers, states, channels, settings, modulation.lfos)
+        value = _advance_lfo(voice, lfo, octaves, now, n_planned, numbers, states, channels, settings, lfos)
         sources[S_LFO_1 + lfo - 1] = value * min(max(values[D_LFO_DEPTH[lfo - 1]], 0.0), 1.0)
-        _follow(modulation.ends[lfo - 1], modulation.ends[lfo], modulation, channel, channels, sources, values)
+        _follow(ends[lfo], ends[lfo + 1], modulation, channel, channels, sources, values)
+    sources[S_MORPH] = min(max(values[D_MORPH], 0.0), 1.0)
+    _follow(ends[3], ends[4], modulation, channel, channels, sources, values)
 
 
 @inlined

@@ -2,19 +2,12 @@
 
 A plan decides a voice's place in its spectrum, envelope, pitch and gains for 64 to 256 samples ahead. It is made on the
 grid of control steps, and at once when an event touches the voice.
-
-A partial is the recurrence ``d -= k·x; x += d`` with ``k = 4·sin²(w/2)``: Reinsch's form of the two-term sine
-recurrence (Stoer and Bulirsch, Introduction to Numerical Analysis, 1.3), which unlike the usual ``2·cos(w)`` form stays
-exact at low frequencies in float32. It is started afresh from the phase at each plan.
 """
 
 from __future__ import annotations
 
 import math
 
-import numpy as np
-
-from neuralsynth.sound import LANES
 from neuralsynth.sound.compiled import compiled, inlined
 from neuralsynth.sound.envelope import KILL, OFF, SUSTAIN
 from neuralsynth.sound.layout import (
@@ -31,24 +24,18 @@ from neuralsynth.sound.layout import (
     CHANNEL_REVERB,
     CHANNEL_RIGHT,
     CONTROL_STEP,
-    D_CUTOFF,
     D_DYNAMICS,
     D_ENVELOPE,
     D_GAIN,
-    D_NOISE,
     D_PAN,
-    D_RESONANCE,
     D_TUNE,
     DETUNE_CENTS,
     DIRECTION,
-    FILTER_KIND,
-    FILTER_POLES,
     FRAME,
     GAIN_LEFT,
     GLIDE_CENTS,
     GLIDE_FROM,
     GLIDE_SAMPLES,
-    INAUDIBLE,
     LAYER,
     LEVEL,
     LEVEL_2,
@@ -78,19 +65,7 @@ from neuralsynth.sound.layout import (
     VOICE_PAN,
 )
 from neuralsynth.sound.modulation import direction_weights, follow_routes, move_envelope, vibrato_cents
-from neuralsynth.sound.simd import (
-    fma,
-    largest,
-    load,
-    maximum,
-    minimum,
-    mul,
-    round_even,
-    splat,
-    store,
-    sub,
-)
-from neuralsynth.sound.tone import between_layers, filter_response, moved
+from neuralsynth.sound.targets import own_cents, plan_noise, plan_partials
 
 #: A plan is never shorter than this, so that a note that starts just before a control step still fades in.
 SHORTEST_PLAN = 32
@@ -101,35 +76,8 @@ STEPS_PER_TURN = 24
 #: Numbers that a controller moved are reached no sooner than in this many samples, once the attack is over.
 SMOOTH_STEP, SMOOTH_AFTER_SECONDS = 2 * CONTROL_STEP, 0.02
 
-_NYQUIST_EDGE = np.float32(0.49)  # cycles per sample where partials end
-_NYQUIST_FADE = np.float32(1.0 / 0.03)
-
-# sin(2πs) for |s| <= 1/4: odd polynomial, largest error 7e-9, fitted by least squares on Chebyshev points.
-_S1, _S3, _S5, _S7, _S9 = (
-    np.float32(c)
-    for c in (6.283185279839048, -41.341680575124094, 81.602475226222, -76.58116338541654, 39.759835606301024)
-)
 _NATURAL_PER_CENT = math.log(2.0) / 1200.0
 _NATURAL_PER_DB = math.log(10.0) / 20.0
-_HALF, _QUARTER = np.float32(0.5), np.float32(0.25)
-_ZERO, _ONE = np.float32(0.0), np.float32(1.0)
-
-
-@inlined
-def _quarter_sine(s):
-    square = mul(s, s)
-    value = fma(splat(_S9), square, splat(_S7))
-    value = fma(value, square, splat(_S5))
-    value = fma(value, square, splat(_S3))
-    return mul(fma(value, square, splat(_S1)), s)
-
-
-@inlined
-def _cosine(cycles):
-    """cos(2π·cycles) of a vector."""
-    rest = sub(cycles, round_even(cycles))
-    size = maximum(rest, sub(splat(_ZERO), rest))
-    return _quarter_sine(sub(splat(_QUARTER), size))
 
 
 @inlined
@@ -163,105 +111,6 @@ def _find_frame(position, frame, frame_seconds):
         frame -= 1
     share = (position - frame_seconds[frame]) / (frame_seconds[frame + 1] - frame_seconds[frame])
     return frame, min(max(share, 0.0), 1.0)
-
-
-@inlined
-def _plan_partials(voice, voices, rows, place, n_elapsed, n_planned, cycles_per_sample, n_gone, settings, scratch):
-    """Set amplitude ramps and restart the oscillators of one voice; returns how many tiles sound.
-
-    `place` is where the voice stands in its rows: `(row, frame, share of the next frame, share of the louder layer)`.
-    """
-    row, frame, share, layer_share = place
-    n_frames = rows.frame_seconds.shape[0]
-    n_partials = voices.phase.shape[0] // voices.numbers.shape[0]
-    first, within, size = voice * n_partials, frame * n_partials, n_frames * n_partials
-    weight, per_sample = splat(np.float32(share)), splat(np.float32(1.0 / n_planned))
-    elapsed, base = splat(np.float32(n_elapsed)), splat(np.float32(cycles_per_sample))
-    kind = int(settings[FILTER_KIND])
-    to_cutoff = splat(np.float32(settings[SAMPLE_RATE] * 2.0 ** -min(max(scratch.values[D_CUTOFF], 3.0), 16.0)))
-    sounding = 0
-    for tile in range(n_partials // LANES):
-        offset = tile * LANES
-        at = first + offset
-        ratios = load(rows.ratios, row * n_partials + offset)
-        for direction in range(n_gone):
-            away = voices.directions[voice, direction]
-            if scratch.weights[direction] != 0.0 and away >= 0:
-                difference = load(rows.ratios, away * n_partials + offset)
-                ratios = fma(difference, splat(np.float32(scratch.weights[direction])), ratios)
-        turn = mul(ratios, base)
-        edge = mul(sub(splat(_NYQUIST_EDGE), turn), splat(_NYQUIST_FADE))
-        keep = minimum(maximum(edge, splat(_ZERO)), splat(_ONE))
-        target = between_layers(
-            rows.partials, row * size + within + offset, n_partials, size, weight, layer_share
-        )
-        if n_gone > 0:
-            target = moved(
-                target, rows.partials, voice, voices.directions, scratch.weights, n_gone, row - voices.states[voice, ROW],
-                within + offset, size, n_partials, size, weight, layer_share,
-            )  # fmt: skip
-        if kind != 0:
-            gain = filter_response(mul(turn, to_cutoff), scratch.values[D_RESONANCE], kind, settings[FILTER_POLES])
-            target = mul(target, gain)
-        target = mul(target, keep)
-        now = load(voices.amplitude, at)
-        # The phase runs on through tiles that are skipped, at the pitch they had.
-        phase = fma(load(voices.turn, at), elapsed, load(voices.phase, at))
-        phase = sub(phase, round_even(phase))
-        store(voices.phase, at, phase)
-        store(voices.turn, at, turn)
-        if largest(maximum(now, target)) < INAUDIBLE:
-            store(voices.amplitude, at, splat(_ZERO))
-            store(voices.slope, at, splat(_ZERO))
-            continue
-        sounding = tile + 1
-        turn = minimum(turn, splat(_HALF))
-        half = _quarter_sine(mul(turn, splat(_HALF)))
-        store(voices.slope, at, mul(sub(target, now), per_sample))
-        store(voices.sine, at, _cosine(sub(phase, splat(_QUARTER))))
-        middle = _cosine(sub(phase, mul(turn, splat(_HALF))))
-        store(voices.difference, at, mul(mul(splat(np.float32(2.0)), middle), half))
-        store(voices.factor, at, mul(mul(splat(np.float32(-4.0)), half), half))
-    return sounding
-
-
-@inlined
-def _plan_noise(voice, voices, rows, place, n_gone, is_modulated, settings, scratch):
-    """Set where the noise bands of one voice are to be at the plan's end."""
-    row, frame, share, layer_share = place
-    n_bands = voices.noise_target.shape[0] // voices.numbers.shape[0]
-    within, size = frame * n_bands, rows.frame_seconds.shape[0] * n_bands
-    weight = splat(np.float32(share))
-    kind = int(settings[FILTER_KIND])
-    gain = math.exp(scratch.values[D_NOISE] * _NATURAL_PER_DB) if is_modulated else 1.0
-    to_cutoff = splat(np.float32(2.0 ** -min(max(scratch.values[D_CUTOFF], 3.0), 16.0)))
-    for tile in range(0, n_bands, LANES):
-        target = between_layers(rows.noise, row * size + within + tile, n_bands, size, weight, layer_share)
-        if n_gone > 0:
-            target = moved(
-                target, rows.noise, voice, voices.directions, scratch.weights, n_gone, row - voices.states[voice, ROW],
-                within + tile, size, n_bands, size, weight, layer_share,
-            )  # fmt: skip
-        if is_modulated:
-            target = mul(target, splat(np.float32(gain)))
-        if kind != 0:
-            x = mul(load(rows.band_hz, tile), to_cutoff)
-            target = mul(target, filter_response(x, scratch.values[D_RESONANCE], kind, settings[FILTER_POLES]))
-        store(voices.noise_target, voice * n_bands + tile, target)
-
-
-@inlined
-def _own_cents(voice, voices, rows, place, n_gone, scratch):
-    """How the note itself moves around its pitch at this place."""
-    row, frame, share, _ = place
-    own = rows.cents[row, frame] * (1.0 - share) + rows.cents[row, frame + 1] * share
-    for direction in range(n_gone):
-        away = voices.directions[voice, direction]
-        if scratch.weights[direction] != 0.0 and away >= 0:
-            row = away + place[0] - voices.states[voice, ROW]
-            there = rows.cents[row, frame] * (1.0 - share) + rows.cents[row, frame + 1] * share
-            own += scratch.weights[direction] * there
-    return own
 
 
 @inlined
@@ -393,7 +242,7 @@ def plan_voice(voice, now, voices, rows, channels, settings, modulation, scratch
     position = numbers[voice, POSITION]
     place = _place(voice, position, numbers, states, rows.frame_seconds, is_modulated, values)
     cents = 100.0 * numbers[voice, NOTE] - 6900.0 + channels[channel, CHANNEL_CENTS] + numbers[voice, DETUNE_CENTS]
-    cents += _own_cents(voice, voices, rows, place, n_gone, scratch) + _glide_cents(voice, now + n_planned // 2, numbers)
+    cents += own_cents(voice, voices, rows, place, n_gone, scratch) + _glide_cents(voice, now + n_planned // 2, numbers)
     cents += vibrato_cents(
         voice, now, n_planned, numbers, states, channels, settings, modulation.lfos, values, is_modulated
     )
@@ -401,10 +250,10 @@ def plan_voice(voice, now, voices, rows, channels, settings, modulation, scratch
         cents += values[D_TUNE]
     numbers[voice, PITCH_HZ] = 440.0 * math.exp(min(max(cents, -9600.0), 9600.0) * _NATURAL_PER_CENT)
     cycles_per_sample = numbers[voice, PITCH_HZ] / settings[SAMPLE_RATE]
-    states[voice, N_TILES] = _plan_partials(
+    states[voice, N_TILES] = plan_partials(
         voice, voices, rows, place, n_elapsed, n_planned, cycles_per_sample, n_gone, settings, scratch
     )
-    _plan_noise(voice, voices, rows, place, n_gone, is_modulated, settings, scratch)
+    plan_noise(voice, voices, rows, place, n_gone, is_modulated, settings, scratch)
     beyond = position - rows.frame_seconds[-1]
     gain = _move_level(voice, seconds, beyond, numbers, states, channels, is_modulated, values)
     pan = numbers[voice, VOICE_PAN] + (values[D_PAN] if is_modulated else 0.0)

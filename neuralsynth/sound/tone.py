@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from neuralsynth.sound import LANES
 from neuralsynth.sound.compiled import compiled, inlined
 from neuralsynth.sound.simd import add, div, fma, load, maximum, minimum, mul, power_of_two, splat, square_root, sub
 

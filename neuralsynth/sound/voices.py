@@ -9,6 +9,7 @@ import numpy as np
 
 from neuralsynth.sound import LANES, kernel, layout, padded
 from neuralsynth.sound.envelope import ATTACK, DECAY, HELD, KILL, OFF, RELEASE, SUSTAIN
+from neuralsynth.sound.modulation import drawn
 from neuralsynth.sound.noise import band_noise_table
 from neuralsynth.sound.rows import NoteRows, SpectrumRows
 
@@ -139,7 +140,7 @@ class VoicePool:
         numbers[layout.STARTED_AT] = now
         numbers[layout.LFO_PHASE : layout.LFO_PHASE + 3] = strike.lfo_phases
         seed = (self._n_started * 2654435761 + int(strike.note) * 40503) % 2147483648
-        numbers[layout.RANDOM] = (seed % 65536) / 32768.0 - 1.0
+        numbers[layout.RANDOM] = drawn(self._n_started, int(strike.note))
         if self.settings.sustain is not None:
             first, last = self.settings.sustain
             numbers[layout.TURN_SECONDS] = last - 0.5 * (last - first) * (seed % 1000) / 1000.0
@@ -295,7 +296,7 @@ class VoicePool:
 def no_modulation() -> layout.Modulation:
     """No route, and oscillators that nothing follows."""
     return layout.Modulation(
-        np.zeros((0, 3), np.int64), np.zeros(0), np.zeros(3, np.int64), np.zeros((3, 4)), np.zeros(1, np.int64)
+        np.zeros((0, 3), np.int64), np.zeros(0), np.zeros(5, np.int64), np.zeros((3, 4)), np.zeros(1, np.int64)
     )
 
 
