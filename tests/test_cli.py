@@ -14,6 +14,7 @@ import soundfile
 
 from neuralsynth.cli import main
 from neuralsynth.hosts.midi_file import write_midi_file
+from neuralsynth.midi.learn import load_map
 from tests.models import tiny_instrument
 
 COMMANDS = ["presets", "info", "render", "train", "score", "bench"]
@@ -66,6 +67,106 @@ def test_render_json_is_one_document_of_facts(work, capsys):
     assert report["seconds"] == pytest.approx(soundfile.info("out.flac").duration, abs=0.001)
 
 
+BAND = """
+format_version = 1
+name = "Band"
+[channels]
+default = "tiny.onnx"
+[[programs]]
+program = 6
+preset = "bright.toml"
+"""
+BRIGHT = 'format_version = 1\nname = "Bright"\nmodel = "tiny.onnx"\n[sound]\npoint = "bright"\n'
+LAYERED = 'format_version = 1\nname = "Both"\n[[layers]]\npreset = "tiny.onnx"\nkey_high = 59\n[[layers]]\npreset = "bright.toml"\n'
+
+
+@pytest.fixture
+def band(work):
+    """The folder with a song that changes programs, a bank for it, a controller map and layers."""
+    (work / "band.toml").write_text(BAND)
+    (work / "bright.toml").write_text(BRIGHT)
+    (work / "layered.toml").write_text(LAYERED)
+    (work / "map.toml").write_text('format_version = 1\n[[map]]\ncontroller = 20\nto = "sound.gain_db"\n')
+    first = [(0, b"\xc0\x05"), (0, b"\xb0\x14\x00"), (0, b"\x90\x3c\x64"), (480, b"\x80\x3c\x00")]
+    second = [(480, b"\x91\x40\x64"), (960, b"\x81\x40\x00"), (960, b"\xf0\x7d\x01\xf7")]
+    write_midi_file(work / "band.mid", [first, second])
+    return work
+
+
+def rendered(*arguments):
+    assert main(["render", "band.mid", "-o", "out.wav", "--depth", "32f", "--force", *arguments]) == 0
+    return soundfile.read("out.wav", dtype="float32")[0]
+
+
+def test_render_follows_program_changes_with_a_bank(band, capsys):
+    banked = rendered("--bank", "band.toml", "--json")
+    report = json.loads(capsys.readouterr().out)
+    assert report["warnings"] == [] and report["ignored_messages"] == 1
+    assert np.array_equal(banked, rendered("-p", "tiny.onnx", "--channel", "1=bright.toml"))
+    assert np.array_equal(rendered("--bank", "band.toml", "--channel", "1=tiny.onnx"), rendered("-p", "tiny.onnx"))
+
+
+def test_render_tells_once_that_program_changes_need_a_bank(band, capsys):
+    rendered("-p", "tiny.onnx")
+    assert capsys.readouterr().err == "warning: the song changes programs once; use --bank general-midi to hear them\n"
+
+
+def test_stems_follow_the_bank_too(band):
+    mix = rendered("--bank", "band.toml", "--stems", "stems")
+    assert sorted(p.name for p in Path("stems").iterdir()) == ["channel-01.wav", "channel-02.wav"]
+    first = soundfile.read("stems/channel-01.wav", dtype="float32")[0]
+    assert np.abs(first[:20_000] - mix[:20_000]).max() < 1e-6
+
+
+def test_a_map_file_lets_controllers_turn_knobs(band):
+    plain, turned = rendered("-p", "tiny.onnx"), rendered("-p", "tiny.onnx", "--map", "map.toml")
+    assert np.abs(turned[:20_000]).max() < 0.01 * np.abs(plain[:20_000]).max()
+
+
+def test_the_map_file_of_the_readme_is_one(tmp_path):
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    (tmp_path / "map.toml").write_text(readme.split("```toml\n")[1].split("```")[0])
+    assert [entry.target for entry in load_map(tmp_path / "map.toml").entries] == ["filter.cutoff_hz"]
+
+
+def test_render_help_says_which_program_changes_are_ignored(capsys):
+    assert main(["render", "--help"]) == 0
+    words = " ".join(capsys.readouterr().out.split())
+    assert "--bank general-midi" in words
+    assert "for all channels, whatever programs the song asks for" in words
+    assert "whose program changes are then ignored" in words
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--bank", "no-such-bank"],
+        ["--bank", "missing.toml"],
+        ["--bank", "bright.toml"],
+        ["--bank", "band.mid"],
+        ["--bank", ""],
+        ["--bank", "band.toml", "-p", "tiny.onnx"],
+        ["-p", "tiny.onnx", "--map", "missing.toml"],
+        ["-p", "tiny.onnx", "--map", "band.toml"],
+        ["-p", "tiny.onnx", "--map", "band.mid"],
+        ["-p", "tiny.onnx", "--map", "."],
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_bank_or_map_ends_with_2_and_one_line(band, capsys, arguments):
+    one_line_of(capsys, main(["render", "band.mid", "-o", "x.wav", *arguments]), 2)
+    assert not Path("x.wav").exists()
+
+
+def test_info_lists_the_layers_of_a_preset(band, capsys):
+    assert main(["info", "layered.toml"]) == 0
+    text = capsys.readouterr().out
+    assert "tiny, keys 0 to 59" in text and "Bright, keys 0 to 127" in text
+    assert main(["info", "layered.toml", "--json"]) == 0
+    layers = json.loads(capsys.readouterr().out)["preset"]["layers"]
+    assert [layer["preset"] for layer in layers] == ["tiny.onnx", "bright.toml"]
+
+
 def test_info_json_is_one_document_of_facts(work, capsys):
     assert main(["info", "tiny.onnx", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
@@ -73,10 +174,11 @@ def test_info_json_is_one_document_of_facts(work, capsys):
     assert document["model"]["default_point"] == "tiny"
 
 
-def test_presets_json_lists_every_shipped_preset(capsys):
+def test_presets_json_lists_every_shipped_preset_and_bank(capsys):
     assert main(["presets", "--json"]) == 0
-    names = {row["preset"] for row in json.loads(capsys.readouterr().out)["presets"]}
-    assert {"alto-sax", "upright-piano", "cello"} <= names
+    document = json.loads(capsys.readouterr().out)
+    assert {"alto-sax", "upright-piano", "cello"} <= {row["preset"] for row in document["presets"]}
+    assert "general-midi" in {row["bank"] for row in document["banks"]}
 
 
 def test_dry_run_json_tells_for_each_file_what_was_understood(work, capsys):

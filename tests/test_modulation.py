@@ -415,7 +415,7 @@ AT_WORK = {
     "envelope_2": (1.0, {"envelope_2": Envelope2(sustain_level=1.0)}, []),
     "velocity": (100 / 127, {}, []),
     "key": (-15 / 12, {}, []),
-    "pressure": (0.5, {}, [at(0.0, PRESSURE, 64)]),
+    "pressure": (64 / 127, {}, [at(0.0, PRESSURE, 64)]),
     "bend": (1.0, {"modulation": Modulation(bend_range_semitones=0.0)}, [at(0.0, BEND, 127, 127)]),
     "timbre": (1.0, {}, [cc(74, 127)]),
     "wheel": (100 / 127, {"modulation": Modulation(vibrato_depth_cents=0.0)}, [cc(1, 100)]),
@@ -424,7 +424,7 @@ AT_WORK = {
     "expression": (1.0, {}, []),
     "morph": (0.5, {"morph": Morph(point="tiny", position=0.5)}, []),
     "one": (1.0, {}, []),
-    "cc20": (32 / 127, {}, [cc(20, 32)]),
+    "cc20": (64 / 127, {}, [cc(20, 64)]),
     "cc119": (1.0, {}, [cc(119, 127)]),
 }
 
@@ -485,8 +485,10 @@ def _set(struct, values, **changes):
 
 def _envelopes(name, amount, value, section="envelope"):
     struct, routes = (Envelope, []) if section == "envelope" else (Envelope2, [_BEND_2])
-    kind = "rich" if section == "envelope" else "sine"
-    return kind, routes, {section: _set(struct, _SHAPE)}, amount, {section: _set(struct, _SHAPE, **{name: value})}
+    sections = {section: _set(struct, _SHAPE)}
+    if section == "envelope_2":
+        sections["envelope"] = Envelope(release_seconds=3.0)
+    return "sine", routes, sections, amount, {section: _set(struct, _SHAPE, **{name: value})}
 
 
 #: destination -> model, other routes, sections, amount, the sections that sound the same
@@ -494,7 +496,7 @@ MOVES = {
     "sound.tune_cents": ("rich", [], {}, 70.0, {"sound": Sound(tune_cents=70.0)}),
     "sound.gain_db": ("rich", [], {}, -9.0, {"sound": Sound(gain_db=-9.0)}),
     "sound.pan": ("rich", [], {"sound": Sound(pan=-0.2)}, 0.6, {"sound": Sound(pan=0.4)}),
-    "sound.noise_db": ("whole", [], {}, -12.0, {"sound": Sound(noise_db=-12.0)}),
+    "sound.noise_db": ("noise", [], {}, -12.0, {"sound": Sound(noise_db=-12.0)}),
     "sound.dynamics": ("rich", [], {}, -0.4, {"sound": Sound(dynamics=-0.4)}),
     "filter.cutoff_hz": ("rich", [], {"filter": Filter("lowpass", cutoff_hz=300.0)}, 2.0, {"filter": Filter("lowpass", cutoff_hz=1200.0)}),
     "filter.resonance": ("rich", [], {"filter": Filter("lowpass", cutoff_hz=660.0)}, 0.7, {"filter": Filter("lowpass", cutoff_hz=660.0, resonance=0.7)}),
@@ -525,8 +527,13 @@ def test_the_table_of_destinations_is_complete():
 def contour(instrument, *events):
     """Magnitudes over time of both sides of a note with the wheel up, and of its release."""
     audio = hear(instrument, note(), *events, at(0.7, NOTE_OFF, 69, 0), cc(1, 127), seconds=1.1)
-    window = np.hanning(2048)
-    frames = np.lib.stride_tricks.sliding_window_view(audio, 2048, axis=1)[:, ::1024] * window
+    return magnitudes(audio, 2048)
+
+
+def magnitudes(audio, size):
+    """Short-time spectra, `[2, frames, bins]`."""
+    window = np.hanning(size)
+    frames = np.lib.stride_tricks.sliding_window_view(audio, size, axis=1)[:, :: size // 2] * window
     return np.abs(np.fft.rfft(frames)) / window.sum()
 
 
@@ -545,31 +552,225 @@ def test_each_destination_is_moved_in_its_own_unit(sound, target):
     assert difference(moved, expected) < 0.01
 
 
-#: Pairs in which a source would move itself.
-_CIRCLES = {("lfo_1", "lfo_1."), ("lfo_2", "lfo_2."), ("envelope", "envelope."), ("envelope_2", "envelope_2."), ("morph", "morph.")}  # fmt: skip
+#: One destination of each kind.
+ONE_OF_EACH = (
+    "sound.gain_db", "sound.pan", "sound.noise_db", "sound.dynamics", "filter.cutoff_hz", "filter.resonance",
+    "envelope.attack_seconds", "envelope.sustain_level", "envelope_2.decay_seconds", "lfo_1.rate_hz", "lfo_2.depth",
+    "modulation.vibrato_rate_hz", "modulation.vibrato_depth_cents", "morph.position", "axes.brightness", "latent.1",
+)  # fmt: skip
+#: Where a source's way of being at work hides what the destination does.
+_HIDDEN = {"wheel": ("modulation.",), "timbre": ("axes.", "latent."), "morph": ("axes.", "latent.")}
 
 
-@pytest.mark.parametrize("source", AT_WORK)
-def test_every_source_reaches_every_destination(sound, source):
+def can_be_heard(source, extra, target, routes, sections):
+    """Whether a source can be told from others at a destination: it does not move itself, nothing is used twice."""
+    hidden = _HIDDEN.get(source, ()) + ((f"{source}.",) if source.startswith(("lfo", "envelope", "morph")) else ())
+    falls = source.startswith("envelope") and target.endswith("release_seconds")
+    return not (target.startswith(hidden) or set(extra) & {*sections, *(r[0] for r in routes)} or falls)
+
+
+@pytest.mark.parametrize("source", [s for s in AT_WORK if s not in ("one", "wheel", "breath", "foot", "expression", "cc119")])
+def test_every_kind_of_source_reaches_every_destination(sound, source):
     value, extra, events = AT_WORK[source]
-    for target, (kind, routes, sections, amount, there) in MOVES.items():
-        if any(source == s and target.startswith(t) for s, t in _CIRCLES) or set(extra) & set(sections):
-            continue
-        if source == "wheel" and target.startswith("modulation."):
-            continue
-        if (_SWEEP in routes and "lfo_1" in extra) or (_SWEEP_2 in routes and "lfo_2" in extra):
-            continue
-        if source == "envelope" and target.startswith("envelope_2."):
-            pass
-        moved = hear_moved(sound(kind, *routes, (source, target, amount / value), **sections, **extra), source, events)
-        expected = hear_moved(sound(kind, *routes, **(extra | sections | there)), source, events)
-        assert difference(moved, expected) < 0.03, target
+    n_heard = 0
+    for target in ONE_OF_EACH:
+        kind, routes, sections, amount, there = MOVES[target]
+        if can_be_heard(source, extra, target, routes, sections):
+            moved = sound(kind, *routes, (source, target, amount / value), **(sections | extra))
+            expected = sound(kind, *routes, **(extra | sections | there))
+            seconds = 0.5 if source.startswith("envelope") else 0.7
+            assert difference(*(contour_of_a(s, source, events, seconds) for s in (moved, expected))) < 0.03, target
+            n_heard += 1
+    assert n_heard >= 9
 
 
-def hear_moved(instrument, source, events):
-    """As `contour`, in a key and at a touch that the source's table holds for, while the key is held."""
+def contour_of_a(instrument, source, events, seconds):
+    """As `contour`, in the key and at the touch that the table of sources holds for."""
     wheel = [] if source == "wheel" else [cc(1, 127)]
-    audio = hear(instrument, note(45), *events, *wheel, at(0.5, NOTE_OFF, 45, 0), seconds=0.7)
-    window = np.hanning(4096)
-    frames = np.lib.stride_tricks.sliding_window_view(audio, 4096, axis=1)[:, ::2048] * window
-    return np.abs(np.fft.rfft(frames)) / window.sum()
+    return magnitudes(hear(instrument, note(45), *events, *wheel, at(0.5, NOTE_OFF, 45, 0), seconds=seconds), 4096)
+
+
+def test_an_oscillator_moves_the_other_and_the_second_envelope(sound):
+    still = Lfo(shape="square", rate_hz=0.01)
+    swept = sound("sine", _SWEEP, ("lfo_2", "lfo_1.rate_hz", 1.0), lfo_1=Lfo(rate_hz=2.0), lfo_2=still)
+    assert difference(contour(swept), contour(sound("sine", _SWEEP, lfo_1=Lfo(rate_hz=4.0)))) < 0.01
+    bent = sound("sine", _BEND_2, ("lfo_1", "envelope_2.decay_seconds", 2.0), lfo_1=still)
+    slower = sound("sine", _BEND_2, envelope_2=Envelope2(decay_seconds=1.2))
+    assert difference(contour(bent), contour(slower)) < 0.01
+
+
+def test_no_route_takes_an_oscillator_beyond_its_fastest_rate(sound):
+    fast = sound("sine", _SWEEP, ("one", "lfo_1.rate_hz", 9.0), lfo_1=Lfo(rate_hz=10.0))
+    assert difference(contour(fast), contour(sound("sine", _SWEEP, lfo_1=Lfo(rate_hz=40.0)))) < 0.01
+
+
+# What single destinations promise the ear
+
+
+@pytest.mark.parametrize("amount", [-1.0, -0.4, 0.3, 1.0])
+def test_a_route_to_pan_keeps_the_power(sound, amount):
+    middle = hear(sound("sine"), seconds=0.5)
+    panned = hear(sound("sine", ("one", "sound.pan", amount)), seconds=0.5)[:, RATE // 10 :]
+    left, right = (10.0 ** (level_db(side) / 20.0) for side in panned)
+    assert abs(level_db(panned) - level_db(middle[:, RATE // 10 :])) < 0.02
+    assert abs(math.degrees(math.atan2(right, left)) - 45.0 * (amount + 1.0)) < 0.5
+
+
+@pytest.mark.parametrize("amount", [-24.0, 6.0])
+def test_a_route_to_noise_moves_noise_alone(sound, amount):
+    gains = []
+    for kind in ("noise", "rich"):
+        still, moved = (hear(sound(kind, *r), seconds=0.5)[0] for r in ([], [("one", "sound.noise_db", amount)]))
+        gains.append(level_db(moved[4800:]) - level_db(still[4800:]))
+    assert abs(gains[0] - amount) < 0.1
+    assert abs(gains[1]) < 0.01
+
+
+@pytest.mark.parametrize(("dynamics", "velocity"), [(0.5, 75), (1.0, 120), (0.2, 48)])
+def test_dynamics_plays_the_layers_of_a_firmer_touch(sound, dynamics, velocity):
+    moved = partials_db(sound("rich", ("one", "sound.dynamics", dynamics)), velocity=30)
+    struck = partials_db(sound("rich"), velocity=velocity)
+    heard = struck > struck.max() - 60.0
+    assert heard.sum() >= 6
+    assert np.abs(moved - struck)[heard].max() < 0.1
+
+
+def latent_db(position, velocity=100):
+    """Level of the partials of the tiny model at a place of its first latent number, by its formula, at a layer."""
+    inputs = {"latent": [[position, 0.0]], "note": [45.0], "velocity": [velocity / 127.0]}
+    found = tiny_outputs(**{k: np.array(v, np.float32) for k, v in inputs.items()}, sustaining=True)
+    return gain_to_db(found["partials"][0, -1])
+
+
+def test_an_axis_swept_by_an_oscillator_passes_through_the_sounds_of_its_ends(sound):
+    sweep = sound("rich", ("lfo_1", "axes.brightness", 1.0), lfo_1=Lfo(shape="triangle", rate_hz=0.25, phase=0.25))
+    audio = hear(sweep, note(45, 102), seconds=4.2)[0]  # 102 is a velocity layer, so that no layers are mixed
+    static = {p: hear(sound("rich", sound=Sound(axes={"brightness": p})), note(45, 102))[0][RATE // 2 :] for p in (-1.0, 1.0)}
+    ends = {place: gain_to_db(amplitudes(x, 110.0)) for place, x in static.items()}
+    middle = gain_to_db(amplitudes(hear(sound("rich"), note(45, 102))[0][RATE // 2 :], 110.0))
+    for seconds, expected in (
+        (0.5, 0.5 * (middle + ends[1.0])), (1.0, middle), (1.5, 0.5 * (middle + ends[-1.0])), (2.0, ends[-1.0]), (4.0, ends[1.0]),
+    ):  # fmt: skip
+        centre = round(seconds * RATE)
+        found = gain_to_db(amplitudes(audio[centre - 2400 : centre + 2400], 110.0))
+        heard = expected > expected.max() - 50.0
+        assert np.abs(found - expected)[heard].max() < 0.5
+    shape = ends[1.0] - ends[-1.0]
+    by_formula = latent_db(2.0, 102) - latent_db(-2.0, 102)
+    assert np.abs((shape - by_formula)[:6]).max() < 0.1
+
+
+def test_an_axis_moved_to_its_end_is_the_sound_decoded_there(sound):
+    for place in (-1.0, 1.0):
+        moved = partials_db(sound("rich", ("one", "axes.brightness", place)), velocity=102)
+        decoded = partials_db(sound("rich", sound=Sound(axes={"brightness": place})), velocity=102)
+        heard = decoded > decoded.max() - 60.0
+        assert np.abs(moved - decoded)[heard].max() < 0.1
+
+
+# How a preset's own numbers sound
+
+
+@pytest.mark.parametrize("curve", [-1.0, 0.5, 1.0])
+def test_a_velocity_curve_makes_a_touch_count_as_another(sound, curve):
+    for velocity in (40, 64, 100):
+        bent = hear(sound("rich", sound=Sound(velocity_curve=curve)), note(69, velocity), seconds=0.3)[0]
+        counts_as = 127.0 * (velocity / 127.0) ** (2.0**-curve)
+        below, above = (level_db(hear(sound("rich"), note(69, v), seconds=0.3)[0]) for v in (int(counts_as), int(counts_as) + 1))
+        assert below - 0.05 <= level_db(bent) <= above + 0.05
+
+
+@pytest.mark.parametrize("unison", [1, 2, 3, 8])
+def test_a_unison_is_spread_evenly_over_its_detuning(sound, unison):
+    voices = Voices(unison=unison, detune_cents=60.0, spread=0.0)
+    audio = hear(sound("sine", voices=voices), note(93), seconds=3.0)[0][RATE // 4 :]
+    spectrum = np.abs(np.fft.rfft(audio * np.blackman(len(audio)), 1 << 20))
+    cents = ratio_to_cents(np.fft.rfftfreq(1 << 20, 1 / RATE)[1:] / note_to_hz(93))
+    found = spectrum[1:]
+    peaks = [i for i in np.flatnonzero(found > 0.3 * found.max()) if found[i] == found[max(i - 60, 0) : i + 61].max()]
+    expected = np.linspace(-30.0, 30.0, unison) if unison > 1 else [0.0]
+    assert len(peaks) == unison
+    assert np.abs(cents[peaks] - expected).max() < 0.3
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.5, 1.0])
+def test_a_unison_reaches_to_the_sides_by_its_spread(sound, spread):
+    audio = hear(sound("sine", voices=Voices(unison=2, detune_cents=100.0, spread=spread)), note(93), seconds=2.0)
+    spectrum = np.abs(np.fft.rfft(audio[:, RATE // 4 :] * np.blackman(audio.shape[1] - RATE // 4), 1 << 19))
+    hz = np.fft.rfftfreq(1 << 19, 1 / RATE)
+    for side, (low, high) in ((-1, (1700, 1755)), (1, (1765, 1830))):
+        left, right = spectrum[:, (hz > low) & (hz < high)].max(axis=1)
+        assert abs(math.degrees(math.atan2(right, left)) - 45.0 * (1.0 + side * spread)) < 1.0
+
+
+@pytest.mark.parametrize("unison", [2, 5, 8])
+def test_a_unison_is_as_loud_as_one_voice(sound, unison):
+    one = hear(sound("rich"), seconds=4.0)[:, RATE:]
+    many = hear(sound("rich", voices=Voices(unison=unison, detune_cents=30.0)), seconds=4.0)[:, RATE:]
+    assert abs(level_db(many) - level_db(one)) < 1.0
+
+
+@pytest.mark.parametrize("key", [33, 69, 90])
+def test_concert_pitch_moves_every_key(sound, key):
+    audio = hear(sound("sine", tuning=Tuning(a4_hz=443.0)), note(key), seconds=1.0)[0]
+    found = cents_at(audio, [0.4, 0.5, 0.6], note_to_hz(key), width=4800)
+    assert np.abs(found - ratio_to_cents(443.0 / 440.0)).max() < 0.4
+
+
+def test_stretch_widens_the_outer_octaves_and_leaves_a4(sound):
+    def off(key, stretch):
+        audio = hear(sound("sine", tuning=Tuning(stretch=stretch)), note(key), seconds=1.0)[0]
+        return cents_at(audio, [0.5], note_to_hz(key), width=4800)[0]
+
+    assert abs(off(69, 1.0)) < 0.2
+    assert -36.0 < off(21, 1.0) < -24.0
+    assert 24.0 < off(108, 1.0) < 36.0
+    assert abs(off(108, 0.5) - 0.5 * off(108, 1.0)) < 0.5
+
+
+def test_a_scale_sounds_at_its_ratios(sound, tmp_path):
+    steps = [81 / 80, 9 / 8, 6 / 5, 5 / 4, 4 / 3, 45 / 32, 3 / 2, 8 / 5, 5 / 3, 16 / 9, 15 / 8, 2.0]
+    (tmp_path / "just.scl").write_text("just\n12\n" + "\n".join(f"{ratio_to_cents(s):.6f}" for s in steps))
+    plain = sound("sine")
+    (tmp_path / "sine.onnx").write_bytes(plain.path.read_bytes())
+    preset = msgspec.structs.replace(plain.preset, folder=tmp_path, tuning=Tuning(scale="just.scl"))
+    tuned = Instrument(preset, plain.model, tmp_path / "sine.onnx")
+    hz = {}
+    for key in (60, 64, 67, 72):
+        audio = hear(tuned, note(key), seconds=1.0)[0]
+        hz[key] = float(note_to_hz(key) * 2.0 ** (cents_at(audio, [0.5], note_to_hz(key), width=4800)[0] / 1200.0))
+    for key, ratio in ((64, 5 / 4), (67, 3 / 2), (72, 2.0)):
+        assert abs(ratio_to_cents(hz[key] / hz[60] / ratio)) < 0.3
+
+
+# Cutting time
+
+
+BUSY = (
+    [("lfo_1", "sound.tune_cents", 40.0), ("lfo_2", "filter.cutoff_hz", 1.0, "wheel"), ("envelope_2", "axes.brightness", 0.8),
+     ("random", "sound.pan", 0.7), ("lfo_1", "lfo_2.rate_hz", 1.0), ("lfo_2", "lfo_1.rate_hz", 0.5), ("pressure", "morph.position", 1.0),
+     ("key", "envelope.attack_seconds", 1.0), ("morph", "sound.gain_db", -6.0), ("velocity", "sound.dynamics", -0.3),
+     ("bend", "sound.noise_db", 12.0), ("lfo_1", "envelope_2.decay_seconds", 1.0)],
+    {"lfo_1": Lfo(shape="sample_hold", rate_hz=11.0, delay_seconds=0.05, fade_seconds=0.2),
+     "lfo_2": Lfo(shape="triangle", sync="1/16", per_voice=False, phase=0.2),
+     "filter": Filter("lowpass", 4, 900.0, 0.5, 0.4, 1.0, 1.5), "envelope": Envelope(0.01, 0.2, 0.6, 0.15),
+     "envelope_2": Envelope2(0.05, 0.2, 0.3, 0.2), "morph": Morph(point="bright"),
+     "voices": Voices(unison=2, detune_cents=20.0), "tuning": Tuning(stretch=0.7)},
+)  # fmt: skip
+BUSY_PHRASE = [
+    note(45, 100), note(57, 60, 0.0113), tempo(133.0, 0.02), cc(1, 90, 0.03), at(0.04, BEND, 0, 90), at(0.05, PRESSURE, 80),
+    cc(74, 100, 0.06), cc(71, 90, 0.061), note(64, 120, 0.07), at(0.09, NOTE_OFF, 45, 70), cc(73, 80, 0.1), cc(76, 90, 0.11),
+    tempo(90.0, 0.15), cc(70, 100, 0.16), cc(99, 1, 0.2), cc(98, 5, 0.2), cc(6, 70, 0.2), cc(38, 30, 0.21), cc(1, 20, 0.25),
+    at(0.3, NOTE_OFF, 64, 10), note(71, 90, 0.31), at(0.4, PRESSURE, 0), at(0.5, NOTE_OFF, 57, 0), at(0.55, NOTE_OFF, 71, 0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("block", [1, 64, 65, 512, 8193])
+def test_block_size_does_not_change_a_sample_with_everything_in_use(sound, block):
+    routes, sections = BUSY
+    busy = sound("whole", *routes, **sections)
+    seconds = 0.13 if block == 1 else 0.7
+    whole = hear(busy, *BUSY_PHRASE, seconds=0.7, block=48_000)
+    cut = hear(busy, *BUSY_PHRASE, seconds=seconds, block=block)
+    assert np.abs(whole).max() > 0.01
+    assert np.array_equal(cut, whole[:, : cut.shape[1]])

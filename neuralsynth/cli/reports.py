@@ -16,12 +16,13 @@ from neuralsynth.units import note_name
 @click.command()
 @click.option("--json", "json_", is_flag=True, help="report as JSON")
 def presets(json_: bool) -> None:
-    """List the presets that are here.
+    """List the presets that are here, and the banks for `render --bank`.
 
     \b
     neuralsynth presets
     """
-    from neuralsynth.preset import load_preset, shipped_presets
+    from neuralsynth.performance import load_performance, shipped_performances
+    from neuralsynth.preset import PERFORMANCE_SUFFIX, load_preset, shipped_presets
 
     rows, broken = [], []
     for path in shipped_presets():
@@ -39,13 +40,24 @@ def presets(json_: bool) -> None:
                 "path": str(path),
             }
         )
+    banks = []
+    for path in shipped_performances():
+        try:
+            performance = load_performance(path)
+        except NeuralSynthError as error:
+            broken.append(str(error))
+            continue
+        name = path.name.removesuffix(PERFORMANCE_SUFFIX)
+        banks.append({"bank": name, "name": performance.name, "says": performance.says, "path": str(path)})
     warn(broken)
     if json_:
-        as_json({"presets": rows})
-    elif rows:
-        table(["preset", "what it is"], [[row["preset"], row["says"]] for row in rows])
+        as_json({"presets": rows, "banks": banks})
+    else:
+        for kind, found in (("preset", rows), ("bank", banks)):
+            if found:
+                table([kind, "what it is"], [[row[kind], row["says"]] for row in found])
     if broken:
-        raise PartlyFailed(f"{len(broken)} of {len(broken) + len(rows)} presets cannot be read")
+        raise PartlyFailed(f"{len(broken)} of {len(broken) + len(rows) + len(banks)} presets and banks cannot be read")
 
 
 @click.command()
@@ -91,6 +103,7 @@ def _facts(instrument) -> list[tuple[str, str]]:
     sustain = f"{region.start_seconds:.2f} to {region.end_seconds:.2f} s" if region else "none, the sound decays"
     facts = [
         ("file", str(instrument.path)),
+        *(("layer", _layer(layer, zone)) for layer, zone in instrument.zones if preset.layers),
         ("model", f"{instrument.model.path.name}, {spec.family}, {spec.kind}, latent size {spec.latent_size}"),
         ("range", f"{note_name(spec.note_low)} to {note_name(spec.note_high)} ({spec.note_low} to {spec.note_high})"),
         ("velocities", layers),
@@ -109,6 +122,11 @@ def _facts(instrument) -> list[tuple[str, str]]:
         facts.append(("quality", f"{distances} on {q.n_recordings} recordings left out of training"))
     facts += [("licence", spec.licence), ("origin", spec.origin)]
     return facts
+
+
+def _layer(layer, zone) -> str:
+    keys = f"keys {layer.key_low} to {layer.key_high}, velocities {layer.velocity_low} to {layer.velocity_high}"
+    return f"{zone.name}, {keys}"
 
 
 @click.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -23,7 +24,7 @@ from neuralsynth.units import db_to_gain, gain_to_db
 if TYPE_CHECKING:  # the engine takes a second to import: a bad song or name is told before that
     from neuralsynth.engine import Engine
 
-#: The tail ends when nothing sounds and the output stayed below this level for `QUIET_SECONDS`.
+#: The tail ends when nothing sounds, the output is below this level, and no echo is to come; so much silence stays.
 QUIET_DB, QUIET_SECONDS, LONGEST_TAIL_SECONDS = -90.0, 0.25, 60.0
 
 
@@ -202,13 +203,25 @@ def _played(song: Song, engine: Engine) -> Iterator[np.ndarray]:
     rate = engine.sample_rate
     n_song = int(sample_at(song.duration_seconds, rate)) + 1
     yield from play_events(engine, _without_first_resets(song.events(rate)), n_song, BLOCK_SIZE)
-    n_quiet, n_tail = 0, 0
-    while n_tail < LONGEST_TAIL_SECONDS * rate and n_quiet < QUIET_SECONDS * rate:
+    yield from _tail(engine)
+
+
+def _tail(engine: Engine) -> Iterator[np.ndarray]:
+    """What rings on, and a little silence; an echo may come after a longer one."""
+    rate = engine.sample_rate
+    wait_seconds = min(max(QUIET_SECONDS, engine.tail_seconds), LONGEST_TAIL_SECONDS)
+    silence: list[np.ndarray] = []
+    for _ in range(math.ceil(LONGEST_TAIL_SECONDS * rate / BLOCK_SIZE)):
         block = engine.process([], BLOCK_SIZE)
-        n_tail += BLOCK_SIZE
-        is_quiet = engine.n_sounding == 0 and np.max(np.abs(block)) < db_to_gain(QUIET_DB)
-        n_quiet = n_quiet + BLOCK_SIZE if is_quiet else 0
+        if engine.n_sounding == 0 and np.max(np.abs(block)) < db_to_gain(QUIET_DB):
+            silence.append(block)
+            if len(silence) * BLOCK_SIZE >= wait_seconds * rate:
+                break
+            continue
+        yield from silence
+        silence.clear()
         yield block
+    yield from silence[: math.ceil(QUIET_SECONDS * rate / BLOCK_SIZE)]
 
 
 def _without_first_resets(events: Iterable[Event]) -> Iterator[Event]:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from neuralsynth.sound.compiled import compiled, inlined
-from neuralsynth.sound.envelope import KILL, OFF, SUSTAIN
+from neuralsynth.sound.envelope import HELD, KILL, OFF, SUSTAIN
 from neuralsynth.sound.layout import (
     CHANNEL,
     CHANNEL_CENTS,
@@ -36,6 +38,7 @@ from neuralsynth.sound.layout import (
     GLIDE_CENTS,
     GLIDE_FROM,
     GLIDE_SAMPLES,
+    INAUDIBLE,
     LAYER,
     LEVEL,
     LEVEL_2,
@@ -65,7 +68,7 @@ from neuralsynth.sound.layout import (
     VOICE_PAN,
 )
 from neuralsynth.sound.modulation import direction_weights, follow_routes, move_envelope, vibrato_cents
-from neuralsynth.sound.targets import own_cents, plan_noise, plan_partials
+from neuralsynth.sound.targets import is_noise_faint, own_cents, plan_noise, plan_partials
 
 #: A plan is never shorter than this, so that a note that starts just before a control step still fades in.
 SHORTEST_PLAN = 32
@@ -145,7 +148,8 @@ def _end_of_plan(voice, now, stage, position, lfo_turns, is_gliding, touched):
     `lfo_turns`: turns per sample of its fastest LFO, which gets at least `STEPS_PER_TURN` plans a turn.
     """
     step, offset = CONTROL_STEP, 0
-    if stage == SUSTAIN and position > SETTLED_SECONDS and lfo_turns * (LONGEST_STEP * STEPS_PER_TURN) < 1.0:
+    is_steady = (stage == SUSTAIN or stage == HELD) and position > SETTLED_SECONDS
+    if is_steady and lfo_turns * (LONGEST_STEP * STEPS_PER_TURN) < 1.0:
         step, offset = LONGEST_STEP, CONTROL_STEP * (voice & 3)
     elif stage != KILL and position > ATTACK_SECONDS:
         step, offset = LONG_STEP, CONTROL_STEP * (voice & 1)
@@ -250,12 +254,18 @@ def plan_voice(voice, now, voices, rows, channels, settings, modulation, scratch
         cents += values[D_TUNE]
     numbers[voice, PITCH_HZ] = 440.0 * math.exp(min(max(cents, -9600.0), 9600.0) * _NATURAL_PER_CENT)
     cycles_per_sample = numbers[voice, PITCH_HZ] / settings[SAMPLE_RATE]
-    states[voice, N_TILES] = plan_partials(
-        voice, voices, rows, place, n_elapsed, n_planned, cycles_per_sample, n_gone, settings, scratch
-    )
-    plan_noise(voice, voices, rows, place, n_gone, is_modulated, settings, scratch)
     beyond = position - rows.frame_seconds[-1]
     gain = _move_level(voice, seconds, beyond, numbers, states, channels, is_modulated, values)
+    loudest = max(gain, numbers[voice, LEVEL_BEFORE] * numbers[voice, VELOCITY_GAIN])
+    faint = INAUDIBLE / np.float32(min(max(loudest, 1e-3), 1.0))
+    n_tiles = plan_partials(
+        voice, voices, rows, place, n_elapsed, n_planned, cycles_per_sample, n_gone, faint, settings, scratch
+    )
+    states[voice, N_TILES] = n_tiles
+    plan_noise(voice, voices, rows, place, n_gone, is_modulated, settings, scratch)
+    may_be_over = n_tiles == 0 and settings[SUSTAIN_END] <= 0.0 and position > ATTACK_SECONDS and not is_modulated
+    if may_be_over and is_noise_faint(voice, voices, faint):
+        states[voice, STAGE] = OFF  # a decaying sound that has died away does not come back
     pan = numbers[voice, VOICE_PAN] + (values[D_PAN] if is_modulated else 0.0)
     _aim_gains(voice, gain, n_planned, n_outputs, numbers, channel, channels, pan)
     states[voice, PLAN_START], states[voice, PLAN_END] = now, end

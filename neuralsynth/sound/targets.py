@@ -14,14 +14,13 @@ import math
 import numpy as np
 
 from neuralsynth.sound import LANES
-from neuralsynth.sound.compiled import inlined
+from neuralsynth.sound.compiled import compiled, inlined
 from neuralsynth.sound.layout import (
     D_CUTOFF,
     D_NOISE,
     D_RESONANCE,
     FILTER_KIND,
     FILTER_POLES,
-    INAUDIBLE,
     ROW,
     SAMPLE_RATE,
 )
@@ -59,8 +58,13 @@ def _cosine(cycles):
 
 
 @inlined
-def plan_partials(voice, voices, rows, place, n_elapsed, n_planned, cycles_per_sample, n_gone, settings, scratch):
-    """Set amplitude ramps and restart the oscillators of one voice; returns how many tiles sound."""
+def plan_partials(
+    voice, voices, rows, place, n_elapsed, n_planned, cycles_per_sample, n_gone, faint, settings, scratch
+):
+    """Set amplitude ramps and restart the oscillators of one voice; returns how many tiles sound.
+
+    Tiles of partials that all stay below `faint` are skipped.
+    """
     row, frame, share, layer_share = place
     n_frames = rows.frame_seconds.shape[0]
     n_partials = voices.phase.shape[0] // voices.numbers.shape[0]
@@ -98,7 +102,7 @@ def plan_partials(voice, voices, rows, place, n_elapsed, n_planned, cycles_per_s
         phase = sub(phase, round_even(phase))
         store(voices.phase, at, phase)
         store(voices.turn, at, turn)
-        if largest(maximum(now, target)) < INAUDIBLE:
+        if largest(maximum(now, target)) < faint:
             store(voices.amplitude, at, splat(_ZERO))
             store(voices.slope, at, splat(_ZERO))
             continue
@@ -136,6 +140,16 @@ def plan_noise(voice, voices, rows, place, n_gone, is_modulated, settings, scrat
             x = mul(load(rows.band_hz, tile), to_cutoff)
             target = mul(target, filter_response(x, scratch.values[D_RESONANCE], kind, settings[FILTER_POLES]))
         store(voices.noise_target, voice * n_bands + tile, target)
+
+
+@compiled
+def is_noise_faint(voice, voices, faint):
+    """Whether all noise bands of a planned voice are below `faint`."""
+    n_bands = voices.noise_target.shape[0] // voices.numbers.shape[0]
+    loudest = splat(_ZERO)
+    for tile in range(0, n_bands, LANES):
+        loudest = maximum(loudest, load(voices.noise_target, voice * n_bands + tile))
+    return largest(loudest) < faint
 
 
 @inlined

@@ -16,6 +16,8 @@ from neuralsynth.sound.rows import NoteRows, SpectrumRows
 N_CHANNELS = 16
 #: Golden-ratio steps give every partial its own starting phase without any two being aligned.
 _PHASE_STEP = 0.6180339887498949
+#: A released voice that has fallen by more (24 dB) is let go: what a pedal would catch of it is not worth a voice.
+CATCH_LEVEL = 10.0 ** (-24.0 / 20.0)
 
 
 @dataclass(frozen=True)
@@ -173,9 +175,9 @@ class VoicePool:
             self._set_stage(voice, RELEASE)
 
     def catch(self, voice: int) -> bool:
-        """Hold a voice that is in its release where its level stands; False when it is over."""
-        states = self.voices.states[voice]
-        if states[layout.PLAN_START] < 0 or states[layout.STAGE] != RELEASE:
+        """Hold a voice that is in its release where its level stands; False when it is over or nearly so."""
+        states, level = self.voices.states[voice], self.voices.numbers[voice, layout.LEVEL]
+        if states[layout.PLAN_START] < 0 or states[layout.STAGE] != RELEASE or level < CATCH_LEVEL:
             return False
         self._set_stage(voice, HELD)
         return True
