@@ -6,7 +6,7 @@ python benchmarks/quality_table.py
 from __future__ import annotations
 
 from neuralsynth.model import InstrumentModel
-from neuralsynth.preset import load_preset, shipped_presets
+from neuralsynth.preset import shipped_folder
 
 HEADER = ("instrument", "floor", "reconstruct", "play", "interpolated", "sampler", "play / sampler")
 
@@ -14,8 +14,8 @@ HEADER = ("instrument", "floor", "reconstruct", "play", "interpolated", "sampler
 def rows() -> list[tuple[str, ...]]:
     """One row per shipped instrument."""
     table = []
-    for path in shipped_presets():
-        quality = InstrumentModel.load(load_preset(path).model_path).spec.quality
+    for path in sorted(shipped_folder().glob("*.onnx")):
+        quality = InstrumentModel.load(path).spec.quality
         if quality is not None:
             q = quality
             numbers = (q.floor_db, q.reconstruct_db, q.play_db, q.interpolated_db, q.sampler_db)

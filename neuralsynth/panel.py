@@ -68,7 +68,7 @@ class Panel:
         self._own = {name: self._own_value(name) for name in self.places}
         self._knobs: dict[str, Destination] = {name: found for name in self.places if (found := destination(name))}
         self._channel_sources: list[str] = []
-        routes = [*preset.routes, *self._filter_routes(), *self._morph_routes(morph_to)]
+        routes = [*preset.routes, *self._filter_routes(morph_to), *self._morph_routes(morph_to)]
         self.modulation = self._compiled([r for r in routes if r.to in self.places])
         self._routed = {r.to for r in routes}
         self.uses_tempo = any(beats_of(lfo.sync) for lfo in (preset.lfo_1, preset.lfo_2))
@@ -220,13 +220,14 @@ class Panel:
             base[layout.D_LFO_DEPTH[lfo - 1]] = value(f"lfo_{lfo}.depth")
         base[layout.D_MORPH] = value("morph.position")
         for name in self.controls:
-            base[self.places[name]] = self._moved(name, value(name) - self._own[name])
+            base[self.places[name]] = value(name) - self._own[name]
         return base
 
-    @staticmethod
-    def _moved(name: str, amount: float) -> float:
-        """A movement along a control of timbre, 1 being the end of its direction."""
-        return amount / LATENT_REACH if name.startswith("latent.") else amount
+    def _rooms(self) -> np.ndarray:
+        """How far each control of timbre is from both ends of its travel."""
+        own = np.array([self._own[name] for name in self.controls])
+        reach = np.array([LATENT_REACH if name.startswith("latent.") else 1.0 for name in self.controls])
+        return np.maximum(np.stack([reach + own, reach - own], axis=1), 1e-6)
 
     def _is_modulated(self, base: np.ndarray) -> bool:
         """Whether voices have more to work out than their own spectrum, envelope and vibrato."""
@@ -242,34 +243,25 @@ class Panel:
         number = controller_of(source)
         return 0.0 if number is None else channel.high_resolution(number)
 
-    def _filter_routes(self) -> list[Route]:
-        """What the filter's own knobs ask for, as routes."""
-        settings, routes = self.preset.filter, []
-        if settings.type == "off":
-            return []
-        for source, octaves in (
-            ("key", settings.key_tracking),
-            ("velocity", settings.velocity_octaves),
-            ("envelope_2", settings.envelope_octaves),
-        ):
-            if octaves != 0.0:
-                routes.append(Route(source, "filter.cutoff_hz", octaves))
-        return routes
+    def _filter_routes(self, other: Preset | None) -> list[Route]:
+        """What the filter's own knobs ask for, as routes; the morph takes them to what the other end asks for."""
+        here, routes = self.preset.filter, []
+        there = here if other is None or other.filter.type == "off" else other.filter
+        for source, name in (("key", "key_tracking"), ("velocity", "velocity_octaves"), ("envelope_2", "envelope_octaves")):
+            octaves = getattr(here, name)
+            routes += _routes(source, "filter.cutoff_hz", octaves)
+            routes += _routes(source, "filter.cutoff_hz", getattr(there, name) - octaves, via="morph")
+        return [] if here.type == "off" else routes
 
     def _morph_routes(self, other: Preset | None) -> list[Route]:
         """The way of every knob to where the other end of the morph has it."""
         routes = []
         for name in () if other is None else FIXED:
-            section, _, key = name.partition(".")
-            if name == "morph.position" or (section == "sound" and key == "pan"):
-                continue
-            here, there = self._own[name], float(getattr(getattr(other, section), key))
-            octaves = DESTINATIONS[name].octaves
-            way = math.log2(max(there, 1e-3) / max(here, 1e-3)) if octaves else there - here
-            if way != 0.0:
-                limit = DESTINATIONS[name].limit
-                via = "wheel" if name == "modulation.vibrato_depth_cents" else ""
-                routes.append(Route("morph", name, min(max(way, -limit), limit), via))
+            if name != "morph.position":
+                section, _, key = name.partition(".")
+                here, there = self._own[name], float(getattr(getattr(other, section), key))
+                way = math.log2(max(there, 1e-3) / max(here, 1e-3)) if DESTINATIONS[name].octaves else there - here
+                routes += _routes("morph", name, way, via="wheel" if name == "modulation.vibrato_depth_cents" else "")
         return routes
 
     def _compiled(self, routes: Sequence[Route]) -> layout.Modulation:
@@ -280,10 +272,11 @@ class Panel:
         ends = np.cumsum([stages.count(stage) for stage in range(5)])
         return layout.Modulation(
             np.array(table, np.int64).reshape(-1, 3),
-            np.array([self._moved(route.to, route.amount) for route in ordered], np.float64),
+            np.array([route.amount for route in ordered], np.float64),
             ends.astype(np.int64),
             self._lfos(),
             np.array([len(self.controls)], np.int64),
+            self._rooms(),
         )
 
     @staticmethod
@@ -316,6 +309,12 @@ class Panel:
         for i, lfo in enumerate((self.preset.lfo_1, self.preset.lfo_2), 1):
             rows[i] = _LFO_SHAPES.index(lfo.shape), lfo.delay_seconds, lfo.fade_seconds, not lfo.per_voice
         return rows
+
+
+def _routes(source: str, to: str, way: float, via: str = "") -> list[Route]:
+    """Routes that go all the way together: a single one has a limit."""
+    count = math.ceil(abs(way) / DESTINATIONS[to].limit)
+    return [Route(source, to, way / max(count, 1), via)] * count
 
 
 def _turned(value: float, deflection: float, octaves: float, is_time: bool) -> float:

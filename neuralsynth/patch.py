@@ -154,7 +154,10 @@ class Patch:
         for i, name in enumerate(self.panel.controls):
             section, _, key = name.partition(".")
             for side, end in enumerate((-1.0, 1.0)):
-                step = self._along(key, end) if section == "axes" else self._unit(int(key) - 1, end * LATENT_REACH)
+                if section == "axes":
+                    step = self._along(key, end) - self._along(key, self.preset.sound.axes.get(key, 0.0))
+                else:
+                    step = self._unit(int(key) - 1, end * LATENT_REACH)
                 directions[1 + 2 * i + side] = self._at(self.latent + step)
 
     def _unit(self, index: int, size: float) -> np.ndarray:

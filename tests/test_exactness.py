@@ -175,6 +175,8 @@ CASES = {
     **OTHERS,
 }
 SILENT = {"CC122", "active sensing", *(f"NRPN {name}" for name in _LATER_KNOBS)}
+#: Fine halves, steps of a cent, a room that takes its time: they begin at once, but little is heard of them so soon.
+SLIGHT = {"CC33", "CC34", "CC36", "CC42", "CC43", "CC75", "CC91", "CC96", "CC97", "NRPN envelope_2.sustain_level"}
 
 
 def _axis(*high):
@@ -254,8 +256,8 @@ def test_an_event_leaves_every_sample_before_it_and_is_heard_within_ten_millisec
     assert not difference[:SAMPLE].any()
     if name not in SILENT:
         begin = max([SAMPLE, *(e.sample for e in after)])
-        assert difference[SAMPLE : begin + SOON].any()
-        assert difference.max() > 5e-4, "nothing that could be heard"
+        assert difference[SAMPLE : begin + SOON].max() > (0.0 if name in SLIGHT else 5e-4)
+        assert difference.max() > 3e-4, "nothing that could be heard"
 
 
 def _everything():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+
 import numpy as np
 import onnx
 import pytest
@@ -141,15 +143,36 @@ def workshop():
     return module
 
 
-def test_every_recipe_is_read_and_names_its_origin_and_licence(workshop):
-    names = sorted(path.stem for path in workshop.HERE.glob("*.toml"))
-    assert names == ["alto-sax", "cello", "upright-piano"]
+RECIPES = [
+    "alto-flute", "alto-sax", "cello", "choir-voice", "clarinet", "classical-guitar", "electric-bass", "transistor-organ",
+    "trumpet", "upright-piano", "violin", "xylophone",
+]  # fmt: skip
+
+
+def test_every_recipe_is_read_and_names_the_origin_and_licence_of_its_recordings(workshop):
+    assert sorted(path.stem for path in workshop.HERE.glob("*.toml")) == RECIPES
     page = (workshop.HERE / "README.md").read_text()
-    for name in names:
+    with (workshop.HERE / "recordings.csv").open(newline="") as file:
+        recordings = list(csv.DictReader(file))
+    for name in RECIPES:
         recipe = workshop.read_recipe(name)
-        assert recipe.licence == "CC0-1.0" and recipe.config(1).check().steps == recipe.steps
-        repository = next(word for word in recipe.origin.split() if word.startswith("github.com/")).rstrip(",")
-        assert repository in page
+        assert recipe.config(1).check().steps == recipe.steps
+        own = [row for row in recordings if row["instrument"] == recipe.folder]
+        sources = {(r["source_repository"], r["source_commit"], r["licence"]) for r in own}
+        assert len(sources) == 1
+        repository, commit, licence = sources.pop()
+        assert licence.startswith(recipe.licence) and recipe.licence in ("CC0-1.0", "Public domain")
+        assert repository in recipe.origin and commit[:12] in recipe.origin
+        row = next(line for line in page.splitlines() if line.startswith(f"| `{name}`"))
+        assert repository in row and commit in row and recipe.licence.lower() in row.lower()
+
+
+def test_every_shipped_model_was_made_by_a_recipe_and_says_its_licence(workshop):
+    models = sorted((workshop.HERE.parent / "presets").glob("*.onnx"))
+    assert models
+    for path in models:
+        recipe, spec = workshop.read_recipe(path.stem), InstrumentModel.load(path).spec
+        assert (spec.name, spec.licence, spec.origin) == (recipe.name, recipe.licence, recipe.origin)
 
 
 @pytest.mark.parametrize("text", ["step = 3", "name = 3", "[model\n", 'steps = "many"'])

@@ -250,6 +250,13 @@ def test_nrpn_2_sets_axes_and_nrpn_3_latent_numbers(sound):  # noqa: F811
             assert np.abs(turned - expected).max() < 0.1
 
 
+@pytest.mark.parametrize(("data", "place"), [(0, -1.0), (127, 1.0)])
+def test_an_axis_that_the_preset_has_moved_still_reaches_both_ends(sound, data, place):  # noqa: F811
+    moved = sound("rich", sound=Sound(axes={"brightness": 0.5}))
+    expected = partials_db(sound("rich", sound=Sound(axes={"brightness": place})), velocity=102)[:6]
+    assert np.abs(partials_db(moved, *nrpn(2, 0, data), velocity=102)[:6] - expected).max() < 0.1
+
+
 def test_nrpn_to_what_the_model_does_not_have_is_counted_and_changes_nothing(sound):  # noqa: F811
     engine = Engine(sound("rich"), RATE, 4096)
     still = hear(sound("rich"), seconds=0.2)

@@ -8,7 +8,6 @@ import msgspec
 import numpy as np
 import pytest
 
-from neuralsynth.engine import Engine
 from neuralsynth.instrument import Instrument
 from neuralsynth.model import InstrumentModel
 from neuralsynth.preset import Envelope, Filter, Lfo, Modulation, Sound, Tuning, Voices, bare_preset
@@ -666,6 +665,24 @@ def test_an_axis_moved_to_its_end_is_the_sound_decoded_there(sound):
         decoded = partials_db(sound("rich", sound=Sound(axes={"brightness": place})), velocity=102)
         heard = decoded > decoded.max() - 60.0
         assert np.abs(moved - decoded)[heard].max() < 0.1
+
+
+@pytest.mark.parametrize("own", [0.5, -1.0])
+@pytest.mark.parametrize("place", [-1.0, 1.0])
+def test_an_axis_is_moved_from_where_the_preset_has_it_and_no_further_than_its_end(sound, own, place):
+    preset_sound = Sound(axes={"brightness": own})
+    decoded = partials_db(sound("rich", sound=Sound(axes={"brightness": place})), velocity=102)
+    heard = decoded > decoded.max() - 60.0
+    for amount in (place - own, 2.0 * place):
+        moved = partials_db(sound("rich", ("one", "axes.brightness", amount), sound=preset_sound), velocity=102)
+        assert np.abs(moved - decoded)[heard].max() < 0.1
+
+
+def test_as_many_sources_as_routes_can_name_are_followed(sound):
+    numbers = [n for n in range(8, 120) if n not in (10, 11, 38, *range(64, 80), 91, 93, *range(96, 102))][:64]
+    routes = [(f"cc{a}", "sound.tune_cents", 10.0, f"cc{b}") for a, b in zip(numbers[::2], numbers[1::2], strict=True)]
+    audio = hear(sound("sine", *routes), *(cc(n, 127) for n in numbers if n != 8), note(69), seconds=0.6)[0]
+    assert np.abs(cents_at(audio, [0.2, 0.3, 0.4]) - 310.0 - 10.0 * 64 / 127).max() < 1.0
 
 
 # How a preset's own numbers sound

@@ -8,7 +8,7 @@ import pytest
 
 from neuralsynth.instrument import Instrument
 from neuralsynth.model import InstrumentModel
-from neuralsynth.preset import Envelope, Filter, Lfo, Modulation, Sound, bare_preset, save_preset
+from neuralsynth.preset import Envelope, Filter, Lfo, Modulation, Sound, Voices, bare_preset, save_preset
 from neuralsynth.preset_sections import Envelope2, Morph
 from neuralsynth.routes import Route
 from neuralsynth.spectrum import SpectrumGrid
@@ -267,13 +267,13 @@ def test_a_route_morphs_as_the_knob_does(sound, far, source):
 
 NEAR = {
     "envelope": Envelope(0.0, 0.5, 0.9, 0.1), "envelope_2": Envelope2(0.01, 0.1, 0.2, 0.1),
-    "filter": Filter("lowpass", 4, 900.0, 0.1), "lfo_1": Lfo(rate_hz=2.0, depth=0.1), "lfo_2": Lfo(rate_hz=3.0),
-    "modulation": Modulation(2.0, 4.0, 20.0), "sound": Sound(gain_db=-3.0, tune_cents=-10.0),
+    "filter": Filter("lowpass", 4, 900.0, 0.1, 0.2, 0.0, 0.5), "lfo_1": Lfo(rate_hz=2.0, depth=0.1), "lfo_2": Lfo(rate_hz=3.0),
+    "modulation": Modulation(2.0, 4.0, 20.0), "sound": Sound(gain_db=-3.0, tune_cents=-10.0, pan=-0.3),
 }  # fmt: skip
 FAR = {
     "envelope": Envelope(0.15, 0.2, 0.4, 0.5), "envelope_2": Envelope2(0.1, 0.4, 0.8, 0.4),
-    "filter": Filter("lowpass", 4, 400.0, 0.5), "lfo_1": Lfo(rate_hz=6.0, depth=0.9), "lfo_2": Lfo(rate_hz=1.0),
-    "modulation": Modulation(2.0, 7.0, 80.0), "sound": Sound(gain_db=-9.0, tune_cents=15.0, noise_db=-6.0),
+    "filter": Filter("lowpass", 4, 400.0, 0.5, 0.8, 1.5, 2.0), "lfo_1": Lfo(rate_hz=6.0, depth=0.9), "lfo_2": Lfo(rate_hz=1.0),
+    "modulation": Modulation(2.0, 7.0, 80.0), "sound": Sound(gain_db=-9.0, tune_cents=15.0, noise_db=-6.0, pan=0.5),
 }  # fmt: skip
 ROUTES = [("lfo_1", "sound.tune_cents", 60.0), ("envelope_2", "sound.gain_db", -6.0)]
 
@@ -315,6 +315,26 @@ def test_a_morph_to_a_deep_vibrato_brings_none_while_the_wheel_is_down(sound, fa
         assert abs(0.5 * np.ptp(moved) - depth) < 6.0
 
 
+def test_a_morph_reaches_a_time_far_from_its_start(sound, far):
+    name, other = far("slow", "rich", envelope=Envelope(attack_seconds=4.0))
+    arrived, expected = (hear(x, seconds=2.0) for x in (sound("rich", morph=Morph(to=name, position=1.0)), other))
+    for start in (0.1, 0.5, 1.5):
+        cut = slice(round(start * RATE), round((start + 0.1) * RATE))
+        assert abs(level_db(arrived[:, cut]) - level_db(expected[:, cut])) < 0.2
+
+
+def test_controller_70_without_another_end_changes_nothing(sound):
+    assert np.abs(hear(sound("rich"), note(), cc(70, 127)) - hear(sound("rich"))).max() < 1e-5
+
+
+def test_a_legato_note_goes_on_in_the_morphed_sound(sound):
+    morph, _ = ENDS["a bare model on another grid"](sound)
+    legato = sound("rich", morph=morph, voices=Voices(mode="legato"))
+    moved = hear(legato, note(57, 102), cc(70, 110, 0.1), note(45, 102, 0.3), seconds=1.2)[0][RATE * 6 // 10 :]
+    struck = hear(sound("rich", morph=morph), cc(70, 110), note(45, 102, 0.01), seconds=1.2)[0][RATE * 6 // 10 :]
+    same(gain_to_db(amplitudes(moved, 110.0)), gain_to_db(amplitudes(struck, 110.0)), within_db=0.1, floor_db=40.0)
+
+
 def test_times_between_two_presets_lie_between_them_by_ratio(sound, far):
     name, _ = far("long", "rich", envelope=Envelope(release_seconds=0.8))
     instrument = sound("rich", envelope=Envelope(release_seconds=0.2), morph=Morph(to=name, position=0.5))
@@ -325,7 +345,7 @@ def test_times_between_two_presets_lie_between_them_by_ratio(sound, far):
 
 def test_a_morph_leads_one_step_even_if_the_other_preset_morphs_back(sound, far, folder):
     far("circle-a", "rich", morph=Morph(to="hollow.onnx"))
-    name, other = far("circle-b", "rich", sound=Sound(point="bright"), morph=Morph(to="circle-a.toml", position=1.0))
+    name, _ = far("circle-b", "rich", sound=Sound(point="bright"), morph=Morph(to="circle-a.toml", position=1.0))
     arrived = sound("rich", morph=Morph(to=name, position=1.0))
     same(partials_of(arrived), partials_of(sound("rich", sound=Sound(point="bright"))))
 

@@ -9,11 +9,12 @@ from benchmarks.pitch import played, praat_cents, yin_cents
 from neuralsynth.engine import Engine
 from neuralsynth.events import Event
 from neuralsynth.instrument import Instrument
-from neuralsynth.preset import load_preset, shipped_presets
+from neuralsynth.preset import load_preset, shipped_folder, shipped_presets
 from neuralsynth.units import gain_to_db
 
 RATE = 44_100
 PRESETS = [path.stem for path in shipped_presets()]
+MODELS = sorted(path.stem for path in shipped_folder().glob("*.onnx"))
 
 
 @pytest.fixture(scope="module", params=PRESETS)
@@ -21,9 +22,9 @@ def preset(request):
     return Instrument.load(request.param)
 
 
-@pytest.fixture(scope="module")
-def bare(preset):
-    return Instrument.load(preset.preset.model_path)
+@pytest.fixture(scope="module", params=MODELS)
+def bare(request):
+    return Instrument.load(shipped_folder() / f"{request.param}.onnx")
 
 
 def held(instrument, key, velocity=90, seconds=1.0):
@@ -49,7 +50,8 @@ def test_any_key_is_bounded_and_falls_silent_within_the_tail(preset, key, veloci
     engine = Engine(preset, RATE, 4096)
     note = [Event(0, bytes([0x90, key, velocity])), Event(RATE // 2, bytes([0x80, key, 0]))]
     sounding = engine.process(note, RATE)
-    tail = preset.preset.envelope.release_seconds * 1.6 + engine.tail_seconds
+    release = max(zone.preset.envelope.release_seconds for _, zone in preset.zones)
+    tail = release * 1.6 + engine.tail_seconds
     after = engine.process([], int(tail * RATE))
     silence = engine.process([], RATE // 4)
     audio = np.concatenate([sounding, after], axis=1)
@@ -91,7 +93,7 @@ def test_its_file_is_small(bare):
 
 
 def test_presets_have_an_envelope_and_effects_of_their_own(preset):
-    loaded = load_preset(preset.path)
-    assert loaded.effects
-    assert loaded.envelope.release_seconds > 0.05
-    assert loaded.says
+    assert load_preset(preset.path).says
+    for _, zone in preset.zones:
+        assert zone.preset.effects
+        assert zone.preset.envelope.release_seconds > 0.05

@@ -43,7 +43,7 @@ S_ONE, S_LFO_1, S_LFO_2, S_ENVELOPE, S_ENVELOPE_2, S_VELOCITY, S_RELEASE_VELOCIT
 )
 S_MORPH = 10  # where the morph stands, routes included
 N_VOICE_SOURCES = 11
-MAX_CHANNEL_SOURCES = 32
+MAX_CHANNEL_SOURCES = 80  # two for each of 32 routes, and those of the filter and the morph
 
 # Columns of `channels`, what each MIDI channel says to its voices.
 CHANNEL_LEFT, CHANNEL_RIGHT, CHANNEL_REVERB, CHANNEL_CHORUS, CHANNEL_CENTS, CHANNEL_VIBRATO_CENTS = range(6)
@@ -101,6 +101,7 @@ class Modulation(NamedTuple):
     ends: np.ndarray  # int64 [5]: where the routes end that move the morph, LFO 1, LFO 2, the rest, what the morph moves
     lfos: np.ndarray  # float64 [3, 4]: vibrato, LFO 1, LFO 2
     n_controls: np.ndarray  # int64 [1]
+    rooms: np.ndarray  # float64 [controls, 2]: how far each timbre control may go below and above where it stands
 
 
 class NoiseArrays(NamedTuple):

@@ -236,6 +236,10 @@ def follow_routes(voice, now, n_planned, voices, channels, settings, modulation,
         _follow(ends[lfo], ends[lfo + 1], modulation, channel, channels, sources, values)
     sources[S_MORPH] = min(max(values[D_MORPH], 0.0), 1.0)
     _follow(ends[3], ends[4], modulation, channel, channels, sources, values)
+    for control in range(modulation.n_controls[0]):  # from its own unit to shares of the way to the control's end
+        way = values[N_FIXED_DESTINATIONS + control]
+        if way != 0.0:
+            values[N_FIXED_DESTINATIONS + control] = way / modulation.rooms[control, 1 if way > 0.0 else 0]
 
 
 @inlined
