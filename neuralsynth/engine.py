@@ -180,8 +180,10 @@ class Engine:
         self._now += n
         mix = self._guard.process(mix)
         if self._guard.found_fault:
-            for tail in (*(part.chain for part in self.parts), *self._sends):
-                tail.reset()
+            for part in self.parts:
+                part.chain.reset()
+            for send in self._sends:
+                send.reset()
         return mix
 
 

@@ -38,6 +38,8 @@ _VOICE_SOURCES = {
     "pressure": layout.S_PRESSURE,
     "morph": layout.S_MORPH,
 }
+#: What opens the filter without a route, and the knob that says how far.
+_FILTER_SOURCES = {"key": "key_tracking", "velocity": "velocity_octaves", "envelope_2": "envelope_octaves"}
 _TURNED = [row for row in CONTROLLERS.values() if row.target]
 _BASE = layout.CHANNEL_BASE
 #: The controller of the one knob that is turned but cannot be routed to.
@@ -247,7 +249,7 @@ class Panel:
         """What the filter's own knobs ask for, as routes; the morph takes them to what the other end asks for."""
         here, routes = self.preset.filter, []
         there = here if other is None or other.filter.type == "off" else other.filter
-        for source, name in (("key", "key_tracking"), ("velocity", "velocity_octaves"), ("envelope_2", "envelope_octaves")):
+        for source, name in _FILTER_SOURCES.items():
             octaves = getattr(here, name)
             routes += _routes(source, "filter.cutoff_hz", octaves)
             routes += _routes(source, "filter.cutoff_hz", getattr(there, name) - octaves, via="morph")

@@ -98,7 +98,7 @@ class Part:
         self._lfo_clock[:] = 0.0
         self._gone = self.patch.panel.routed_directions
 
-    def prepare(self, keys: Iterable[int]) -> None:
+    def prepare(self, keys: Iterable[float]) -> None:
         """Decode these keys ahead."""
         self.patch.bank.prepare((round(key + self.patch.shift) for key in keys), self._gone)
 

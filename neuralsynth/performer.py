@@ -32,6 +32,7 @@ _SILENT_CONTROLLERS = frozenset({0, 32, NRPN_LSB, NRPN_LSB + 1, RPN_MSB - 1, RPN
 _PERCUSSION = 9  # channel 10: master coarse tuning leaves it alone
 #: Tempo changes of a MIDI clock below this share are jitter.
 _LEAST_TEMPO_CHANGE = 2e-3
+_TUNING_PROGRAM = 3  # the registered parameter
 _SYSEX, _SENSING, _RESET = 0xF0, 0xFE, 0xFF
 
 
@@ -286,6 +287,7 @@ class Performer:
                 for part in self._parts.values():
                     part.silence_channel(self.now, follower)
             elif controller == RESET:
+                self.channels[follower].control(RESET, 0)  # a master's reset holds for its zone
                 self._lift_pedals(follower)
                 self._configure(follower)
                 self._refresh(follower)
@@ -320,7 +322,7 @@ class Performer:
         """RPN 3 and 4: the tuning program and bank of a channel."""
         channel = self.channels[number]
         self.tunings.choose_bank(number, channel.tuning_bank)
-        if self.tunings.chosen(number) != (channel.tuning_bank, channel.tuning_program):
+        if channel.selected_rpn == _TUNING_PROGRAM:
             change = self.tunings.choose_program(number, channel.tuning_program)
             self._retune(change.channels)
 

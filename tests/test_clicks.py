@@ -149,6 +149,13 @@ def test_no_click_where_all_sound_stops_and_a_note_follows_at_once(patches, name
     assert_no_click(patches[name], events, own_step(patches[name], A, C, before=[send]))
 
 
+def test_no_click_in_the_echo_of_a_note_that_follows_at_once_when_all_sound_stopped(patches):
+    audio = play(patches["echoing"], [at(0.0, *A), at(0.3, CONTROL, 120, 0), at(0.3002, *C)], 0.6)
+    later = play(patches["echoing"], [at(0.3002, *C)], 0.6)
+    from_here = round(0.33 * RATE)  # the first echo comes at 0.34 s
+    assert step(audio[:, from_here:]) <= 1.05 * step(later[:, from_here:])
+
+
 def test_no_click_where_controllers_are_reset(patches):
     moved = [at(0.0, CONTROL, 11, 30), at(0.0, BEND, 0, 0), at(0.0, CONTROL, 1, 127)]
     assert_no_click(patches["poly"], [*moved, at(0.0, *A), at(0.3, CONTROL, 121, 0)], own_step(patches["poly"], A))

@@ -20,7 +20,7 @@ from neuralsynth.programs import Programs
 from neuralsynth.routes import Route
 from neuralsynth.spec import LatentAxis
 from tests.models import tiny_instrument
-from tests.players import BEND, CONTROL, KEY_PRESSURE, NOTE_OFF, NOTE_ON, PRESSURE, PROGRAM, RATE, Shelf, at
+from tests.players import BEND, CONTROL, KEY_PRESSURE, NOTE_OFF, NOTE_ON, PRESSURE, PROGRAM, RATE, Shelf, at, rpn
 
 SAMPLE = 7001  # no multiple of anything
 LENGTH = 14_400
@@ -157,10 +157,14 @@ OTHERS = {
         for row, value, before in (
             (REGISTERED[0], 12, _BENT), (REGISTERED[1], 100, ()), (REGISTERED[2], 66, ()), (REGISTERED[5], 10, _WHEEL),
             (REGISTERED[3], 5, (at(0.0, 0xF0, 0x7F, 0x7F, 8, 7, 0, 5, 1, 60, 62, 0, 0, 0xF7),)),
-            (REGISTERED[4], 3, (at(0.0, 0xF0, 0x7F, 0x7F, 8, 7, 3, 0, 1, 60, 62, 0, 0, 0xF7),)),
         )
     },
     **{f"NRPN {name}": _parameter(1, n, 110, *_WHEEL, registered=False) for n, name in enumerate(DESTINATIONS)},
+    "RPN 4": (
+        [at(0.0, 0xF0, 0x7F, 0x7F, 8, 7, 3, 0, 1, 60, 62, 0, 0, 0xF7), *rpn(0.0, 0, 4, 0)],
+        _now((CONTROL, 6, 3)),
+        [Event(SAMPLE + 100 + i, e.message) for i, e in enumerate(rpn(0.0, 0, 3, 0))],
+    ),
     "NRPN axis": _parameter(2, 0, 110, registered=False),
     "NRPN latent number": _parameter(3, 1, 110, registered=False),
 }  # fmt: skip

@@ -14,7 +14,7 @@ from neuralsynth.model import InstrumentModel
 from neuralsynth.model_graph import OPERATORS, check_graph
 from neuralsynth.spec import InstrumentSpec, Quality
 from neuralsynth.spectrum import SpectrumGrid
-from neuralsynth.training import export, vae
+from neuralsynth.training import export, tuning, vae
 from neuralsynth.training.config import VaeConfig
 
 GRID = SpectrumGrid.warped(32, 0.5, 20, 8)
@@ -116,6 +116,23 @@ def test_partials_beyond_hearing_are_silent(decoder):
         partials, ratios, _, _ = decoder(torch.zeros(1, 4), torch.tensor([100.0]), torch.tensor([1.0]))
     hz = 440.0 * 2 ** ((100 - 69) / 12) * ratios[0].numpy()
     assert (hz > 20_000).any() and np.all(partials[0].numpy()[:, hz > 20_100] == 0.0)
+
+
+def test_the_softest_and_the_hardest_touch_of_a_stiff_note_are_heard_equally_far_off(decoder, monkeypatch):
+    monkeypatch.setattr(tuning, "VELOCITIES", (0.1, 0.15, 1.0))
+    if decoder.stiffness.shape[0] == 0:
+        tuning.tune(decoder, torch.zeros(4), GRID, 30.0, 90.0)
+        assert torch.all(decoder.sharp_cents == 0.0)
+        return
+    point, note = torch.zeros(4), 48.0  # one of the notes that are tuned
+    tuning.tune(decoder, point, GRID, 30.0, 90.0)
+    n = len(tuning.VELOCITIES)
+    with torch.no_grad():
+        found = decoder(point.expand(n, -1), torch.full((n,), note), torch.tensor(tuning.VELOCITIES))
+    partials, ratios, cents, _ = (value.numpy() for value in found)
+    heard = [tuning.sharpness_cents(partials[i], ratios[i], cents[i], GRID, note) for i in range(n)]
+    decoder.sharp_cents.zero_()
+    assert max(heard) - min(heard) > 1.5 and abs(max(heard) + min(heard)) <= 2.0 * tuning.SEARCH_STEP_CENTS
 
 
 def test_pitch_movement_averages_to_the_played_note_in_the_sustained_part(decoder):

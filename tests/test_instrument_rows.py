@@ -306,6 +306,15 @@ def test_all_notes_off_and_the_mode_messages_let_keys_go_and_leave_the_pedals_no
     assert level_db(cut(play(plain, [down, note, off], 0.6), 0.5)) > -40.0
 
 
+@pytest.mark.parametrize("mode", ["mono", "legato"])
+def test_all_sound_off_counts_every_key_as_up(one_voice, mode):
+    engine = Engine(one_voice[mode], RATE, 4096)
+    events = [at(0.0, NOTE_ON, 60, 100), at(0.1, CONTROL, 120, 0), at(0.2, NOTE_ON, 67, 100), at(0.3, NOTE_OFF, 67, 64)]
+    audio = play(engine, events, 0.7)
+    assert not engine.is_gated
+    assert level_db(cut(audio, 0.6)) < -80.0
+
+
 def glide_way(patch, *before, keys=(57, 69), until=1.6):
     """Seconds from the second of two keys until the pitch is within 20 cents of it."""
     audio = play(patch, [*before, at(0.0, NOTE_ON, keys[0], 100), at(0.3, NOTE_ON, keys[1], 100)], until)
@@ -458,6 +467,18 @@ def test_rpn_4_and_3_choose_a_tuning_program_for_one_channel_while_it_sounds(pla
     after = cut(audio, 0.4)
     assert sounding(after, 65) > sounding(after, 60) + 30.0
     assert sounding(after, 72) > -35.0
+
+
+def test_a_tuning_bank_waits_for_its_program_and_a_program_chosen_again_ends_an_octave_tuning(plain):
+    written = at(0.0, 0xF0, 0x7F, 0x7F, 8, 7, 2, 0, 1, 60, 65, 0, 0, 0xF7)
+    note = at(0.0, NOTE_ON, 60, 100)
+    audio = play(plain, [written, note, *rpn(0.2, 0, 4, 2), *rpn(0.6, 0, 3, 0)], 1.0)
+    assert abs(cents_from(cut(audio, 0.3, 0.6), note_to_hz(60))) < 1.0
+    assert abs(cents_from(cut(audio, 0.7), note_to_hz(65))) < 1.0
+    octave = at(0.1, 0xF0, 0x7F, 0x7F, 8, 8, 3, 127, 127, *[94] * 12, 0xF7)
+    audio = play(plain, [octave, note, *rpn(0.4, 0, 3, 0)], 0.8)
+    assert abs(cents_from(cut(audio, 0.15, 0.4), note_to_hz(60)) - 30.0) < 2.0
+    assert abs(cents_from(cut(audio, 0.5), note_to_hz(60))) < 1.0
 
 
 def test_an_octave_tuning_moves_the_channels_of_its_mask(plain):

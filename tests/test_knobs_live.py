@@ -133,7 +133,9 @@ def test_cc76_moves_the_rate_of_the_vibrato_by_octaves(sound, value, rate):  # n
     assert abs(found / rate - 1.0) < 0.02
 
 
-@pytest.mark.parametrize(("wheel", "value", "cents"), [(127, 127, 110.0), (127, 64, 60.0), (127, 0, 10.0), (0, 127, 50.0), (0, 0, 0.0)])
+@pytest.mark.parametrize(
+    ("wheel", "value", "cents"), [(127, 127, 110.0), (127, 64, 60.0), (127, 0, 10.0), (0, 127, 50.0), (0, 0, 0.0)]
+)
 def test_cc77_deepens_and_flattens_the_vibrato(sound, wheel, value, cents):  # noqa: F811
     _, depth = vibrato(sound("sine", modulation=VIBRATO), cc(1, wheel), cc(77, value))
     assert abs(depth - cents) < 2.0
@@ -141,9 +143,13 @@ def test_cc77_deepens_and_flattens_the_vibrato(sound, wheel, value, cents):  # n
 
 @pytest.mark.parametrize(("value", "seconds"), [(64, 0.2), (127, 1.84), (0, 0.025)])
 def test_cc78_moves_the_delay_of_the_vibrato(sound, value, seconds):  # noqa: F811
-    instrument = sound("sine", modulation=Modulation(vibrato_rate_hz=6.0, vibrato_depth_cents=80.0, vibrato_delay_seconds=0.2))
+    instrument = sound(
+        "sine", modulation=Modulation(vibrato_rate_hz=6.0, vibrato_depth_cents=80.0, vibrato_delay_seconds=0.2)
+    )
     times = np.arange(0.02, 2.2, 0.002)
-    moved = cents_at(hear(instrument, note(81), cc(1, 127), cc(78, value), seconds=2.4)[0], times, note_to_hz(81), width=384)
+    moved = cents_at(
+        hear(instrument, note(81), cc(1, 127), cc(78, value), seconds=2.4)[0], times, note_to_hz(81), width=384
+    )
     began = times[np.argmax(np.abs(moved) > 8.0)]
     assert seconds - 0.01 < began < seconds + 0.1
 
@@ -185,7 +191,9 @@ def test_a_controller_moves_a_held_note_without_a_step(sound):  # noqa: F811
     bright = hear(instrument, note(), cc(74, 127), seconds=0.8)
     steps = [np.abs(np.diff(x[0][RATE // 10 :])).max() for x in (still, swept, bright)]
     assert steps[1] < max(steps[0], steps[2]) + 0.01
-    assert np.abs(amplitudes(swept[0][RATE // 2 :], 440.0, 8) - amplitudes(bright[0][RATE // 2 :], 440.0, 8)).max() < 1e-4
+    assert (
+        np.abs(amplitudes(swept[0][RATE // 2 :], 440.0, 8) - amplitudes(bright[0][RATE // 2 :], 440.0, 8)).max() < 1e-4
+    )
 
 
 # NRPN
@@ -243,7 +251,9 @@ def test_an_nrpn_sets_a_knob_along_its_travel(sound, name):  # noqa: F811
 
 
 def test_nrpn_2_sets_axes_and_nrpn_3_latent_numbers(sound):  # noqa: F811
-    ends = [partials_db(sound("rich", sound=Sound(axes={"brightness": place})), velocity=102)[:6] for place in (-1.0, 1.0)]
+    ends = [
+        partials_db(sound("rich", sound=Sound(axes={"brightness": place})), velocity=102)[:6] for place in (-1.0, 1.0)
+    ]
     for msb, lsb in ((2, 0), (3, 1)):
         for data, expected in zip((0, 127), ends, strict=True):
             turned = partials_db(sound("rich"), *nrpn(msb, lsb, data), velocity=102)[:6]
@@ -276,7 +286,8 @@ def test_increment_and_decrement_step_a_knob_from_where_the_preset_has_it(sound)
 
 def test_the_lsb_moves_a_knob_by_less_than_a_step_of_the_msb(sound):  # noqa: F811
     levels = [
-        level_db(hear(sound("rich"), note(), *nrpn(1, knob_number("sound.gain_db"), 90, fine), seconds=0.3)) for fine in (0, 64)
+        level_db(hear(sound("rich"), note(), *nrpn(1, knob_number("sound.gain_db"), 90, fine), seconds=0.3))
+        for fine in (0, 64)
     ]
     assert abs(levels[1] - levels[0] - 0.5 * 84.0 / 127.0) < 0.02
 

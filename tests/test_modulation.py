@@ -244,7 +244,8 @@ def tempo(bpm, seconds=0.0):
 
 
 @pytest.mark.parametrize(
-    ("sync", "beats"), [("4/1", 16.0), ("1/1", 4.0), ("1/2d", 3.0), ("1/4", 1.0), ("1/4t", 2 / 3), ("1/8d", 0.75), ("1/16", 0.25)]
+    ("sync", "beats"),
+    [("4/1", 16.0), ("1/1", 4.0), ("1/2d", 3.0), ("1/4", 1.0), ("1/4t", 2 / 3), ("1/8d", 0.75), ("1/16", 0.25)],
 )
 def test_a_synchronised_turn_lasts_its_note_value_at_the_tempo_of_the_file(sound, sync, beats):
     rate = 75.0 / 60.0 / beats
@@ -307,7 +308,9 @@ def adsr(times, released, attack, decay, sustain, release):
     """The envelope's formula: towards 1.25 and cut at 1, then exponentials that fall by 60 dB of the way."""
     rise, fall = attack / math.log(5.0), math.log(1000.0)
     level = np.where(
-        times < attack, 1.25 * (1.0 - np.exp(-times / rise)), sustain + (1.0 - sustain) * np.exp(-(times - attack) * fall / decay)
+        times < attack,
+        1.25 * (1.0 - np.exp(-times / rise)),
+        sustain + (1.0 - sustain) * np.exp(-(times - attack) * fall / decay),
     )
     at_release = sustain + (1.0 - sustain) * np.exp(-(released - attack) * fall / decay)
     return np.where(times < released, level, at_release * np.exp(-np.maximum(times - released, 0.0) * fall / release))
@@ -328,7 +331,10 @@ def test_the_second_envelope_opens_the_filter_by_octaves(sound):
     instrument = sound(
         "flat", filter=Filter("lowpass", cutoff_hz=300.0, envelope_octaves=2.0), envelope_2=Envelope2(sustain_level=1.0)
     )
-    assert np.abs(partials_db(instrument) - partials_db(sound("flat", filter=Filter("lowpass", cutoff_hz=1200.0)))).max() < 0.1
+    assert (
+        np.abs(partials_db(instrument) - partials_db(sound("flat", filter=Filter("lowpass", cutoff_hz=1200.0)))).max()
+        < 0.1
+    )
 
 
 # The filter
@@ -363,7 +369,12 @@ def test_each_filter_weighs_noise_bands_by_its_formula(sound, kind, poles):
         audio = hear(sound("noise", filter=settings), seconds=1.5)[0][RATE // 4 :]
         power = np.abs(np.fft.rfft(audio * np.hanning(len(audio)))) ** 2
         hz, edges = np.fft.rfftfreq(len(audio), 1.0 / RATE), TINY_GRID.band_edges_hz
-        return np.array([10 * np.log10(power[(hz > 1.1 * a) & (hz < b / 1.1)].sum()) for a, b in zip(edges[:-1], edges[1:], strict=True)])
+        return np.array(
+            [
+                10 * np.log10(power[(hz > 1.1 * a) & (hz < b / 1.1)].sum())
+                for a, b in zip(edges[:-1], edges[1:], strict=True)
+            ]
+        )
 
     gained = levels(Filter(kind, poles=poles, cutoff_hz=1500.0)) - levels(Filter())
     middles = np.sqrt(TINY_GRID.band_edges_hz[:-1] * TINY_GRID.band_edges_hz[1:])
@@ -393,7 +404,9 @@ def test_key_tracking_takes_the_cutoff_along_from_middle_c(sound, tracking):
 @pytest.mark.parametrize("velocity", [127, 64])
 def test_velocity_opens_the_filter_by_octaves(sound, velocity):
     settings = Filter("lowpass", poles=4, cutoff_hz=200.0, velocity_octaves=3.0)
-    gained = partials_db(sound("flat", filter=settings), velocity=velocity) - partials_db(sound("flat"), velocity=velocity)
+    gained = partials_db(sound("flat", filter=settings), velocity=velocity) - partials_db(
+        sound("flat"), velocity=velocity
+    )
     expected = response_db(110.0 * np.arange(1, TINY_P + 1), 200.0 * 2.0 ** (3.0 * velocity / 127.0), "lowpass", 4)
     assert np.abs(gained - expected).max() < 0.3
 
@@ -568,7 +581,9 @@ def can_be_heard(source, extra, target, routes, sections):
     return not (target.startswith(hidden) or set(extra) & {*sections, *(r[0] for r in routes)} or falls)
 
 
-@pytest.mark.parametrize("source", [s for s in AT_WORK if s not in ("one", "wheel", "breath", "foot", "expression", "cc119")])
+@pytest.mark.parametrize(
+    "source", [s for s in AT_WORK if s not in ("one", "wheel", "breath", "foot", "expression", "cc119")]
+)
 def test_every_kind_of_source_reaches_every_destination(sound, source):
     value, extra, events = AT_WORK[source]
     n_heard = 0
@@ -644,7 +659,9 @@ def latent_db(position, velocity=100):
 def test_an_axis_swept_by_an_oscillator_passes_through_the_sounds_of_its_ends(sound):
     sweep = sound("rich", ("lfo_1", "axes.brightness", 1.0), lfo_1=Lfo(shape="triangle", rate_hz=0.25, phase=0.25))
     audio = hear(sweep, note(45, 102), seconds=4.2)[0]  # 102 is a velocity layer, so that no layers are mixed
-    static = {p: hear(sound("rich", sound=Sound(axes={"brightness": p})), note(45, 102))[0][RATE // 2 :] for p in (-1.0, 1.0)}
+    static = {
+        p: hear(sound("rich", sound=Sound(axes={"brightness": p})), note(45, 102))[0][RATE // 2 :] for p in (-1.0, 1.0)
+    }
     ends = {place: gain_to_db(amplitudes(x, 110.0)) for place, x in static.items()}
     middle = gain_to_db(amplitudes(hear(sound("rich"), note(45, 102))[0][RATE // 2 :], 110.0))
     for seconds, expected in (
@@ -693,7 +710,9 @@ def test_a_velocity_curve_makes_a_touch_count_as_another(sound, curve):
     for velocity in (40, 64, 100):
         bent = hear(sound("rich", sound=Sound(velocity_curve=curve)), note(69, velocity), seconds=0.3)[0]
         counts_as = 127.0 * (velocity / 127.0) ** (2.0**-curve)
-        below, above = (level_db(hear(sound("rich"), note(69, v), seconds=0.3)[0]) for v in (int(counts_as), int(counts_as) + 1))
+        below, above = (
+            level_db(hear(sound("rich"), note(69, v), seconds=0.3)[0]) for v in (int(counts_as), int(counts_as) + 1)
+        )
         assert below - 0.05 <= level_db(bent) <= above + 0.05
 
 

@@ -281,7 +281,10 @@ ROUTES = [("lfo_1", "sound.tune_cents", 60.0), ("envelope_2", "sound.gain_db", -
 @pytest.mark.parametrize("section", NEAR)
 def test_a_morph_reaches_the_knobs_of_the_other_preset(sound, far, section):
     routes = ROUTES if section.startswith(("lfo", "envelope_2")) else []
-    near, there = {"filter": NEAR["filter"]} | {section: NEAR[section]}, {"filter": NEAR["filter"]} | {section: FAR[section]}
+    near, there = (
+        {"filter": NEAR["filter"]} | {section: NEAR[section]},
+        {"filter": NEAR["filter"]} | {section: FAR[section]},
+    )
     name, other = far(f"far-{section}", "rich", *routes, **there)
     arrived = contour(sound("rich", *routes, morph=Morph(to=name, position=1.0), **near))
     expected, own = contour(other), contour(sound("rich", *routes, **near))

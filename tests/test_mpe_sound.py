@@ -150,6 +150,12 @@ def test_all_sound_off_and_all_notes_off_on_the_master_reach_its_members(plain):
     assert level_db(cut(let_go, 0.5)) < -80.0
 
 
+def test_reset_all_controllers_on_the_master_resets_its_members(plain):
+    bent = [at(0.1, BEND | 1, *UP), at(0.1, BEND, *UP), at(0.1, CONTROL | 1, 74, 127)]
+    audio = play(plain, [*zone(5), NOTES[0], *bent, at(0.2, CONTROL, 121, 0)], 0.7)
+    assert abs(cents_from(cut(audio, 0.3), note_to_hz(60))) < 1.0
+
+
 def test_the_end_of_a_zone_ends_its_notes_and_restores_channels(plain):
     engine = Engine(plain, RATE, 4096)
     events = [*zone(5), *NOTES, at(0.1, BEND | 1, *UP), *rpn(0.2, 0, 6, 0), at(0.6, NOTE_ON | 1, 60, 100)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import mido
 import numpy as np
 import pytest
@@ -359,6 +361,18 @@ def test_a_controller_map_turns_knobs(sustaining, tmp_path):
     song = written(tmp_path, [(0, b"\xb0\x14\x00"), *note(0, 480, 60)])
     plain, turned = render(song, sustaining), render(song, sustaining, controls=tmp_path / "map.toml")
     assert np.abs(turned).max() < 0.01 * np.abs(plain).max()
+
+
+def test_a_flood_of_program_changes_is_cast_within_a_second_per_megabyte(band, tmp_path):
+    flood = [(0, bytes([0xC0, i % 128])) for i in range(100_000)]
+    song = read_midi_file(written(tmp_path, note(0, 480, 60) + flood))
+    Cast(song, programs=band / "two.toml").engine(RATE)  # loads what is slow to load
+    started = time.process_time()
+    cast = Cast(song, programs=band / "two.toml")
+    cast.engine(RATE)
+    n_unknown = sum(message[1] >= 20 for _, message in flood)
+    assert f"no preset for {n_unknown} program changes" in cast.warnings()[0]
+    assert time.process_time() - started < 1.0
 
 
 # What is told

@@ -112,13 +112,12 @@ class Cast:
         return tuple(self._about_programs()) + tuple(self._about_silence()) + tuple(self._about_drums())
 
     def _about_programs(self) -> Iterator[str]:
-        asked = [
-            request if self._performance is None else self._answers(player).get(request)
-            for player in self.players
-            if player not in self._channels
-            for _, request in self._changes[player]
-            if request is not None
-        ]
+        asked: list[Choice | Request | None] = []
+        for player in self.players:
+            answers = None if self._performance is None else self._answers(player)
+            if player not in self._channels:
+                requests = (request for _, request in self._changes[player] if request is not None)
+                asked += requests if answers is None else map(answers.get, requests)
         if self._performance is None and asked:
             times = "once" if len(asked) == 1 else f"{len(asked)} times"
             yield f"the song changes programs {times}; use --bank general-midi to hear them"

@@ -168,6 +168,11 @@ class Channel:
         return (value - 64) / (64.0 if value < 64 else 63.0)
 
     @property
+    def selected_rpn(self) -> int:
+        """MSB · 128 + LSB of the registered parameter that data entry is for, -1 if it is for none."""
+        return self._selection.number if self._selection.registered else -1
+
+    @property
     def sustained(self) -> bool:
         """Whether a sustain pedal is down."""
         return self.pedal_depth >= ON

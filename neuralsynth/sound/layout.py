@@ -98,7 +98,7 @@ class Modulation(NamedTuple):
 
     routes: np.ndarray  # int64 [R, 3]: source, second source that scales it, destination
     amounts: np.ndarray  # float64 [R]
-    ends: np.ndarray  # int64 [5]: where the routes end that move the morph, LFO 1, LFO 2, the rest, what the morph moves
+    ends: np.ndarray  # int64 [5]: where the routes end to the morph, to LFO 1, to LFO 2, to the rest, from the morph
     lfos: np.ndarray  # float64 [3, 4]: vibrato, LFO 1, LFO 2
     n_controls: np.ndarray  # int64 [1]
     rooms: np.ndarray  # float64 [controls, 2]: how far each timbre control may go below and above where it stands

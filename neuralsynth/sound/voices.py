@@ -298,7 +298,12 @@ class VoicePool:
 def no_modulation() -> layout.Modulation:
     """No route, and oscillators that nothing follows."""
     return layout.Modulation(
-        np.zeros((0, 3), np.int64), np.zeros(0), np.zeros(5, np.int64), np.zeros((3, 4)), np.zeros(1, np.int64), np.ones((0, 2))
+        np.zeros((0, 3), np.int64),
+        np.zeros(0),
+        np.zeros(5, np.int64),
+        np.zeros((3, 4)),
+        np.zeros(1, np.int64),
+        np.ones((0, 2)),
     )
 
 

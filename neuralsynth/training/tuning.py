@@ -25,7 +25,10 @@ VELOCITIES = (0.3, 0.6, 0.9)
 
 @torch.no_grad()
 def tune(decoder: Decoder, point: torch.Tensor, grid: SpectrumGrid, note_low: float, note_high: float) -> None:
-    """Set a decoder's `sharp_cents` so that its notes at `point` `[Z]` are heard in tune; harmonic ones stay."""
+    """Set a decoder's `sharp_cents` so that its notes at `point` `[Z]` are heard in tune; harmonic ones stay.
+
+    A string struck harder is heard sharper, so a note's softest and hardest touch end equally far off.
+    """
     decoder.sharp_cents.zero_()
     if decoder.stiffness.shape[0] == 0:
         return
@@ -39,7 +42,7 @@ def tune(decoder: Decoder, point: torch.Tensor, grid: SpectrumGrid, note_low: fl
             sharpness_cents(partials[v].numpy(), ratios[v].numpy(), cents[v].numpy(), grid, float(notes[i]))
             for v in range(len(VELOCITIES))
         ]
-        heard[i] = np.median(found)
+        heard[i] = 0.5 * (min(found) + max(found))
     heard[: inside[0]], heard[inside[-1] :] = heard[inside[0]], heard[inside[-1]]
     decoder.sharp_cents.copy_(torch.tensor(heard, dtype=torch.float32))
 
