@@ -212,12 +212,12 @@ def _has_one_shots(part) -> bool:
 
 def sizes(engine: Engine) -> dict[str, int]:
     """How much the engine keeps in things that could grow."""
-    boards = engine.performer.keyboards
+    boards = engine.performer.band.keyboards
     return {
         "decoded spectra": sum(len(part.patch.bank) for part in engine.parts),
         "held notes": sum(1 for board in boards for _ in board._held.everything()),  # noqa: SLF001
         "changes to come": sum(len(part._tail._changes) for part in engine.parts),  # noqa: SLF001
-        "silences to come": len(engine.performer.silenced),
+        "silences to come": len(engine.performer.band.silenced),
     }
 
 

@@ -244,7 +244,7 @@ def watch_engine(
 
 def compare_state(check: SongCheck, engine: Engine, tiny: TinySynth, tempo: int, when: str) -> None:
     """Keys, pedals, bends, bend ranges and tempo."""
-    channels = engine.performer.channels
+    channels = engine.performer.band.channels
     held, pedals, bends, ranges = tiny.state()
     down = {pedal for pedal in tiny.pedals if channels[pedal[0]].values[pedal[1]] >= 64}
     steps = [round(8192 + channel.bend * (8192 if channel.bend < 0 else 8191)) for channel in channels]

@@ -132,7 +132,7 @@ class Engine:
     @property
     def is_gated(self) -> bool:
         """Whether any key or pedal holds a voice."""
-        return any(keyboard.is_gated for keyboard in self.performer.keyboards)
+        return any(keyboard.is_gated for keyboard in self.performer.band.keyboards)
 
     @property
     def tail_seconds(self) -> float:
@@ -171,10 +171,10 @@ class Engine:
         for part, buffer, delay in zip(self.parts, self._buffers, self._delays, strict=True):
             mix += delay.process(part.apply_effects(self._now, buffer[:2, :n]))
             sent += buffer[2:, :n]
-        for at in self.performer.silenced:
+        for at in self.performer.band.silenced:
             for send in self._sends:
                 send.silence(at)
-        self.performer.silenced.clear()
+        self.performer.band.silenced.clear()
         for send, signal in zip(self._sends, sent, strict=True):
             mix += send.process(self._now, signal)
         self._now += n

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from neuralsynth.effects import EffectChain
+from neuralsynth.lfo_clock import LfoClock
 from neuralsynth.midi.channel import Channel
 from neuralsynth.midi.mpe import Expression
-from neuralsynth.panel import beats_of
 from neuralsynth.patch import Patch
 from neuralsynth.preset_sections import Layer
 from neuralsynth.sound import layout
@@ -72,9 +72,7 @@ class Part:
             filter_poles=preset.filter.poles,
         )
         self.patch, self.sample_rate = patch, sample_rate
-        self.pool = VoicePool(patch.bank.rows, sample_rate, settings, max_block_size, patch.panel.modulation)
-        channels = self.pool.channels
-        self.pool.channels = np.vstack([channels, channels])  # the lower half: channels as they were, see `_end`
+        self.pool = VoicePool(patch.bank.rows, sample_rate, settings, max_block_size, patch.panel.wiring.modulation)
         self.chain = EffectChain(
             preset.effects, sample_rate, max_block_size, patch.path.parent, str(patch.path), live_effects
         )
@@ -86,7 +84,7 @@ class Part:
         self._layers = [_WHOLE] * n_slots
         self._expressions = [Expression(0.0, 0.0, 0.0)] * N_CHANNELS
         self._gone: frozenset[int] = patch.panel.routed_directions
-        self._lfo_clock = np.zeros((N_CHANNELS, 3, 3))  # phase, at sample, turns per sample
+        self._lfos = LfoClock(preset)
 
     def reset(self) -> None:
         """Power-on state: silence. Channels are refreshed by whoever resets."""
@@ -95,7 +93,7 @@ class Part:
         self._tail.reset()
         self.chain.restore()
         self._key[:] = -1
-        self._lfo_clock[:] = 0.0
+        self._lfos.reset()
         self._gone = self.patch.panel.routed_directions
 
     def prepare(self, keys: Iterable[float]) -> None:
@@ -121,7 +119,7 @@ class Part:
         if row[layout.CHANNEL_REVERB] > 0.0 or row[layout.CHANNEL_CHORUS] > 0.0:
             self.pool.use_sends(True)
         self._expressions[number] = expression
-        self._move_lfo_clock(now, number, row)
+        self._lfos.move(now, number, row[layout.CHANNEL_LFO_HZ : layout.CHANNEL_LFO_HZ + 3] / self.sample_rate)
         self._reach(self.patch.panel.directions_gone(row))
         self.pool.touch(number)
 
@@ -183,7 +181,7 @@ class Part:
                 glide_seconds=glide[1],
                 detune_cents=0.5 * side * preset.voices.detune_cents,
                 pan=layer.pan + side * preset.voices.spread,
-                lfo_phases=self._lfo_phases(now, number, surroundings),
+                lfo_phases=self._lfos.phases(now, number, surroundings.beat),
                 directions=directions,
                 phase=0.25 * side,
             )
@@ -253,13 +251,13 @@ class Part:
 
     def silence_channel(self, now: int, number: int) -> None:
         """Fade out the voices of a channel; effect tails too, unless another channel sounds through them."""
-        self._end(self.sounding_on(number))
+        self.pool.end(self.sounding_on(number))
         if self.only_fades and self.patch.preset.effects:
             self._tail.silence(now)
 
     def power_off(self, now: int) -> None:
         """Fade voices and effect tails out within a few milliseconds; effects go back to the preset."""
-        self._end(self.pool.voices.states[:, layout.PLAN_START] >= 0)
+        self.pool.end(self.pool.voices.states[:, layout.PLAN_START] >= 0)
         if self.patch.preset.effects:
             self._tail.silence(now, self.chain.restore)
 
@@ -280,16 +278,6 @@ class Part:
         """Run a rendered block `[2, n]` that begins at `now` through the chain."""
         return self._tail.process(now, audio)
 
-    def _end(self, voices: np.ndarray) -> None:
-        """Fade voices out at the numbers that their channels have now, whatever becomes of the channels."""
-        states, channels = self.pool.voices.states, self.pool.channels
-        for voice in np.flatnonzero(voices):
-            number = int(states[voice, layout.CHANNEL])
-            if number < N_CHANNELS:
-                channels[N_CHANNELS + number] = channels[number]
-                states[voice, layout.CHANNEL] += N_CHANNELS
-            self.pool.kill(int(voice))
-
     def _pressure(self, voice: int, channel: Channel, expression: Expression) -> float:
         return max(expression.pressure, channel.key_pressure[self._key[voice]] / 127.0)
 
@@ -303,24 +291,3 @@ class Part:
         for voice in np.flatnonzero(states[:, layout.PLAN_START] >= 0):
             rows = self.patch.bank.direction_rows(round(numbers[voice, layout.NOTE]), tuple(self._gone))
             self.pool.voices.directions[voice, : len(rows)] = rows
-
-    def _move_lfo_clock(self, now: int, number: int, row: np.ndarray) -> None:
-        """Let the shared LFOs of a channel go on from where they are at the speeds they have now."""
-        turns = row[layout.CHANNEL_LFO_HZ : layout.CHANNEL_LFO_HZ + 3] / self.sample_rate
-        clock = self._lfo_clock[number]
-        for lfo in np.flatnonzero(clock[:, 2] != turns):
-            clock[lfo] = clock[lfo, 0] + (now - clock[lfo, 1]) * clock[lfo, 2], now, turns[lfo]
-
-    def _lfo_phases(self, now: int, number: int, surroundings: Surroundings) -> tuple[float, float, float]:
-        """Where the LFOs of a note that starts now begin."""
-        clock = self._lfo_clock[number]
-        phases = [clock[0, 0] + (now - clock[0, 1]) * clock[0, 2]]
-        for i, lfo in enumerate((self.patch.preset.lfo_1, self.patch.preset.lfo_2), 1):
-            beats = beats_of(lfo.sync)
-            if lfo.per_voice:
-                phases.append(lfo.phase)
-            elif beats is not None:
-                phases.append(lfo.phase + surroundings.beat / beats)
-            else:
-                phases.append(lfo.phase + clock[i, 0] + (now - clock[i, 1]) * clock[i, 2])
-        return phases[0], phases[1], phases[2]

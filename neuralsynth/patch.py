@@ -13,12 +13,13 @@ import numpy as np
 from neuralsynth.errors import PresetError
 from neuralsynth.model import InstrumentModel
 from neuralsynth.note_bank import LEVEL_LAW_DB_PER_DECADE, NoteBank
-from neuralsynth.panel import LATENT_REACH, Panel
+from neuralsynth.panel import Panel
 from neuralsynth.preset import Preset, bare_preset, find_preset, load_preset, named_preset
 from neuralsynth.preset_sections import Layer
 from neuralsynth.routes import destination
 from neuralsynth.sound.rows import VoiceSound
 from neuralsynth.tuning import Tuning, read_scala, stretched
+from neuralsynth.wiring import LATENT_REACH
 
 
 class Patch:

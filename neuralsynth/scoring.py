@@ -216,7 +216,7 @@ def _score_one(instrument: Instrument, one: _Heard, lower: _Heard | None, upper:
     note, velocity = one.note, one.velocity
     point = spec.points.get(point_name(one.group))  # of a folder of several instruments, each has its own
     latent_played = instrument.latent if point is None else np.array(point, np.float32)
-    reference = one.audio[round(one.analysis.onset_seconds * one.sample_rate) :]
+    reference = _held(one)
     tuning = float(hz_to_note(one.analysis.pitch_hz))
 
     def judged(spectrum: NoteSpectrum) -> float:
@@ -245,11 +245,19 @@ def _score_one(instrument: Instrument, one: _Heard, lower: _Heard | None, upper:
     )
 
 
+def _held(one: _Heard) -> np.ndarray:
+    """The recording from its onset on; a sustained note only until it is let go: held keys are compared."""
+    start = round(one.analysis.onset_seconds * one.sample_rate)
+    if not (one.analysis.sustains and np.isfinite(one.analysis.usable_seconds)):
+        return one.audio[start:]
+    return one.audio[start : start + round(one.analysis.usable_seconds * one.sample_rate)]
+
+
 def _resampled(source: _Heard, target: _Heard) -> np.ndarray:
     """What a sampler does: the other recording played faster or slower until its pitch fits."""
     from scipy.signal import resample
 
-    audio = source.audio[round(source.analysis.onset_seconds * source.sample_rate) :]
+    audio = _held(source)
     speed = target.analysis.pitch_hz / source.analysis.pitch_hz * source.sample_rate / target.sample_rate
     padded = np.concatenate([audio, np.zeros(len(audio) // 20 + 16, audio.dtype)])  # keeps the ends apart
     return resample(padded, round(len(padded) / speed))[: round(len(audio) / speed)].astype(np.float32)

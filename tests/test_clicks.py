@@ -63,7 +63,6 @@ def test_no_click_where_a_voice_is_stolen(patches):
     assert_no_click(patches["two"], [at(0.0, *A), at(0.0, *B), at(0.3, *C), at(0.31, *A), at(0.32, *B)], limit)
 
 
-@pytest.mark.xfail(strict=True, reason="VoicePool ends a fading voice at once where all of its slots are taken")
 def test_no_click_where_a_burst_of_notes_steals_every_voice_and_the_fading_ones_too(patches):
     burst = [at(0.3 + 0.0002 * i, NOTE_ON, 57 + i, 90) for i in range(4)]
     limit = own_step(patches["two"], A, B, *((NOTE_ON, 57 + i, 90) for i in range(4)))

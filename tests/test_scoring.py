@@ -86,6 +86,20 @@ def test_only_recordings_the_model_never_saw_are_scored_and_the_others_are_neigh
     assert np.isfinite(result.recordings[0].interpolated_db)
 
 
+def test_what_a_recording_holds_after_a_sustained_note_was_let_go_counts_for_nothing(sustaining, tmp_path):
+    means = []
+    for name, rest in (("short", 0.0), ("long", 1.0)):
+        (tmp_path / name).mkdir()
+        for key in (48, 55, 60):
+            note = [(bytes([0x90, key, 100]), 0.02), (bytes([0x80, key, 0]), 2.0)]
+            audio = 2.0 * sustaining(note, 2.3 + rest, RATE, num_channels=1)[0]
+            soundfile.write(tmp_path / name / f"tiny_m{key:03d}_v100.wav", audio, RATE, subtype="PCM_24")
+        means.append(score(sustaining, tmp_path / name).quality())
+    short, long = means
+    assert long.floor_db < 2.5 and long.play_db < 2.5
+    assert abs(long.sampler_db - short.sampler_db) < 0.2 and abs(long.play_db - short.play_db) < 0.2
+
+
 def test_a_folder_without_recordings_is_told(decaying, tmp_path):
     with pytest.raises(RecordingError):
         score(decaying, tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +40,7 @@ class NoteAnalysis:
     n_valid_frames: int  # frames inside the usable recording; later ones hold the last valid values
     onset_seconds: float  # where in the recording frame 0 is
     sustains: bool  # blown, bowed, organ: the note's last part is nearly as loud as its first
+    usable_seconds: float = math.inf  # from the onset on; where a sustained note is let go, else where it is unheard
 
 
 def analyse_note(audio_mono: np.ndarray, sample_rate: int, note: float, grid: SpectrumGrid) -> NoteAnalysis:
@@ -69,7 +71,7 @@ def analyse_note(audio_mono: np.ndarray, sample_rate: int, note: float, grid: Sp
     cents = ratio_to_cents(np.interp(times, clock.seconds, clock.pitch_hz) / pitch_hz)
     hold = np.minimum(np.arange(grid.n_frames), n_valid - 1)
     spectrum = NoteSpectrum(grid, measured.partials[hold], ratios, cents[hold], measured.noise[hold])
-    return NoteAnalysis(spectrum, pitch_hz, inharmonicity, n_valid, onset, sustains)
+    return NoteAnalysis(spectrum, pitch_hz, inharmonicity, n_valid, onset, sustains, usable)
 
 
 def _usable(audio: np.ndarray, sample_rate: int) -> tuple[np.ndarray, float, float]:

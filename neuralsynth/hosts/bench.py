@@ -127,10 +127,11 @@ def _playing_pool(preset: Preset | None = None) -> VoicePool:
     note = rows.add([sound])
     settings = VoiceSettings(polyphony=N_VOICES, sustain=(0.5, 3.5), filter_kind=LOWPASS if preset else FILTER_OFF)
     panel = Panel(preset, ["brightness"], 0) if preset else None
-    pool = VoicePool(rows, SAMPLE_RATE, settings, BLOCK_SIZE, panel.modulation if panel else None)
+    pool = VoicePool(rows, SAMPLE_RATE, settings, BLOCK_SIZE, panel.wiring.modulation if panel else None)
     away = rows.add_direction([sound], [sound])
-    for row in pool.channels if panel else ():
-        panel.row(Channel(), Expression(0.0, 0.0, 0.0), (1.0, 0.0), 120.0, row)
+    for row in pool.channels:
+        if panel is not None:
+            panel.row(Channel(), Expression(0.0, 0.0, 0.0), (1.0, 0.0), 120.0, row)
     for index in range(N_VOICES):
         pool.start(0, note, Strike(36.0 + 0.5 * index, index % 16, directions=(-1, away, away)))
     return pool

@@ -86,7 +86,6 @@ class Cast:
         Raises:
             NeuralSynthError: as `Patch.load` and `Engine`.
         """
-        from neuralsynth.channel_voices import ChannelVoices
         from neuralsynth.engine import Engine
         from neuralsynth.hosts.song_programs import SongPrograms
 
@@ -104,7 +103,7 @@ class Cast:
                     brought[player, bank, program] = patches[choice]
         engine = Engine(start, sample_rate, BLOCK_SIZE, SongPrograms(brought), self._controls)
         for player, patch, keys in struck:
-            ChannelVoices(engine.performer, player).prepare(patch, keys.tolist())
+            engine.performer.band.prepare(player, patch, keys.tolist())
         return engine
 
     def warnings(self) -> tuple[str, ...]:

@@ -148,7 +148,7 @@ def _end_of_plan(voice, now, stage, position, lfo_turns, is_gliding, touched):
     `lfo_turns`: turns per sample of its fastest LFO, which gets at least `STEPS_PER_TURN` plans a turn.
     """
     step, offset = CONTROL_STEP, 0
-    is_steady = (stage == SUSTAIN or stage == HELD) and position > SETTLED_SECONDS
+    is_steady = stage in (SUSTAIN, HELD) and position > SETTLED_SECONDS
     if is_steady and lfo_turns * (LONGEST_STEP * STEPS_PER_TURN) < 1.0:
         step, offset = LONGEST_STEP, CONTROL_STEP * (voice & 3)
     elif stage != KILL and position > ATTACK_SECONDS:

@@ -16,6 +16,8 @@ from neuralsynth.sound.rows import NoteRows, SpectrumRows
 N_CHANNELS = 16
 #: Golden-ratio steps give every partial its own starting phase without any two being aligned.
 _PHASE_STEP = 0.6180339887498949
+#: Places for voices that fade out, besides those that count; small pools are stolen from faster than voices fade.
+_LEAST_SPARE = 16
 #: A released voice that has fallen by more (24 dB) is let go: what a pedal would catch of it is not worth a voice.
 CATCH_LEVEL = 10.0 ** (-24.0 / 20.0)
 
@@ -49,7 +51,7 @@ class Strike:
 
 
 class VoicePool:
-    """Voices of one instrument. Twice the polyphony is kept, so that stolen voices can fade out."""
+    """Voices of one instrument. Twice the polyphony is kept or more, so that stolen voices can fade out."""
 
     def __init__(
         self,
@@ -67,13 +69,13 @@ class VoicePool:
         self.rows, self.settings, self.sample_rate = rows, settings, float(sample_rate)
         self.max_samples = max_samples
         self._n_partials, self._n_bands = padded(rows.grid.n_partials), padded(rows.grid.n_bands)
-        n_voices = 2 * settings.polyphony
+        n_voices = max(2 * settings.polyphony, settings.polyphony + _LEAST_SPARE)
         self.voices = _empty_voices(n_voices, self._n_partials, self._n_bands)
         table, offsets = band_noise_table(rows.grid.band_edges_hz, sample_rate)
         zeros = np.zeros(layout.N_OUTPUTS * self._n_bands, np.float32)
         self._noise = layout.NoiseArrays(table, offsets, zeros, zeros.copy(), np.zeros(1, np.int64))
         self._scratch = _scratch(n_voices, max_samples)
-        self.channels = np.zeros((N_CHANNELS, layout.N_CHANNEL_NUMBERS))
+        self.channels = np.zeros((2 * N_CHANNELS, layout.N_CHANNEL_NUMBERS))  # the second half: see `end`
         self.channels[:, : layout.CHANNEL_RIGHT + 1] = 1.0
         self.channels[:, layout.CHANNEL_RELEASE_FACTOR] = 1.0
         self.set_envelope(0.0, 0.0, 1.0, 0.08)
@@ -190,6 +192,15 @@ class VoicePool:
     def kill_all(self) -> None:
         """`kill` every voice."""
         for voice in np.flatnonzero(self.voices.states[:, layout.PLAN_START] >= 0):
+            self.kill(int(voice))
+
+    def end(self, voices: np.ndarray) -> None:
+        """Fade voices (bool `[V]`) out at the numbers their channels have now, whatever becomes of the channels."""
+        for voice in np.flatnonzero(voices):
+            channel = int(self.voices.states[voice, layout.CHANNEL])
+            if channel < N_CHANNELS:
+                self.channels[N_CHANNELS + channel] = self.channels[channel]
+                self.voices.states[voice, layout.CHANNEL] += N_CHANNELS
             self.kill(int(voice))
 
     def touch(self, channel: int) -> None:
