@@ -26,7 +26,7 @@ import msgspec
 import numpy as np
 
 from neuralsynth.errors import NeuralSynthError, UsageError
-from neuralsynth.spec import Quality
+from neuralsynth.spec import Quality, Texture
 from neuralsynth.training.config import TrainConfig, VaeConfig
 
 HERE = Path(__file__).parent
@@ -67,10 +67,12 @@ def main() -> int:
     parser.add_argument("--work", type=Path, help="where runs are kept  [default: a temporary folder]")
     parser.add_argument("--threads", type=int, default=1, help="of torch; the shipped files were made with 1")
     parser.add_argument("--without-twin", action="store_true", help="do not measure quality on left-out pitches")
+    parser.add_argument("--only-texture", action="store_true", help="measure the texture of finished instruments anew")
     options = parser.parse_args()
     names = options.recipes or sorted(path.stem for path in HERE.glob("*.toml"))
+    make = retexture if options.only_texture else build
     try:
-        checks = [build(name, options) for name in names]
+        checks = [make(name, options) for name in names]
     except NeuralSynthError as error:
         print(f"build: {error}", file=sys.stderr)
         return error.exit_code
@@ -115,6 +117,26 @@ def build(name: str, options: argparse.Namespace) -> bool:
     return passed
 
 
+def retexture(name: str, options: argparse.Namespace) -> bool:
+    """Measure the texture of a finished instrument anew, from its recordings, and put it into its spec."""
+    from neuralsynth.analysis.folder import read_folder
+    from neuralsynth.training.checkpoints import Run
+    from neuralsynth.training.points import sustain_region
+    from neuralsynth.training.prepare import prepare
+    from neuralsynth.training.texture import measure_texture
+
+    recipe, model = read_recipe(name), options.into / f"{name}.onnx"
+    with tempfile.TemporaryDirectory(prefix="texture-") as work:
+        run = Run((options.work or Path(work)) / f"{name}.run")
+        run.create()
+        folder = read_folder(options.recordings / recipe.folder)
+        table = prepare(folder, recipe.config(options.threads), run, None, options.threads, lambda _: None).train
+    texture = measure_texture(table, sustain_region(table))
+    publish(model, options.into, texture=texture)
+    print(f"{model.name}: {texture}")
+    return True
+
+
 def fresh(run_dir: Path) -> Path:
     """The run folder, without checkpoints of an earlier build (kept analyses stay)."""
     shutil.rmtree(run_dir / "checkpoints", ignore_errors=True)
@@ -139,8 +161,8 @@ def measure(name: str, folder: Path, config: TrainConfig, leave_out: int, work: 
     return scored.quality()
 
 
-def publish(model: Path, into: Path, quality: Quality | None) -> None:
-    """Copy an instrument and its golden pair, with the quality figures in its spec."""
+def publish(model: Path, into: Path, quality: Quality | None = None, texture: Texture | None = None) -> None:
+    """Copy an instrument and its golden pair, with the quality figures or the texture in its spec."""
     import onnx
 
     from neuralsynth.spec import METADATA_KEY, InstrumentSpec
@@ -153,10 +175,13 @@ def publish(model: Path, into: Path, quality: Quality | None) -> None:
             if quality is not None:
                 rounded = {f: round(getattr(quality, f), 3) for f in quality.__struct_fields__}
                 spec = msgspec.structs.replace(spec, quality=Quality(**rounded))
+            if texture is not None:
+                spec = msgspec.structs.replace(spec, texture=texture)
             entry.value = spec.to_json()
     pair = model.with_suffix(".check.npz")
-    with whole_file(into / pair.name) as part:
-        part.write_bytes(pair.read_bytes())
+    if pair.parent != into:
+        with whole_file(into / pair.name) as part:
+            part.write_bytes(pair.read_bytes())
     with whole_file(into / model.name) as part:
         part.write_bytes(graph.SerializeToString())
 

@@ -19,8 +19,8 @@ from neuralsynth.knobs import Knob
 from neuralsynth.performance import Program, ProgramRange
 from neuralsynth.preset_sections import SECTIONS, Layer
 from neuralsynth.routes import DESTINATIONS, SOURCES, Destination, DestinationName, Route, SourceName, destination
-from neuralsynth.settings import Choice, FileName, Numbers, PresetName, Setting, Switch, Text, settings_of
-from neuralsynth.spec import InstrumentSpec, LatentAxis, Provenance, Quality, Sustain
+from neuralsynth.settings import Choice, FileName, NumberList, Numbers, PresetName, Setting, Switch, Text, settings_of
+from neuralsynth.spec import InstrumentSpec, LatentAxis, Provenance, Quality, Sustain, Texture
 from neuralsynth.storage import whole_file
 from neuralsynth.toml_file import toml_value
 
@@ -45,6 +45,7 @@ _SPEC_SAYS = {
     "velocity_low": "softest recorded layer, MIDI velocity",
     "velocity_high": "loudest recorded layer; equal when there is one",
     "sustain": "where a held note wanders, see below; null for sounds that decay",
+    "texture": "how a held note lives, see below; null for sounds that decay",
     "licence": "of the recordings and so of the instrument",
     "origin": "where the recordings come from",
     "provenance": "how it was trained, see below",
@@ -53,6 +54,7 @@ _SPEC_SAYS = {
 _PARTS = {
     "axes": LatentAxis,
     "sustain": Sustain,
+    "texture": Texture,
     "provenance": Provenance,
     "quality": Quality,
 }
@@ -116,6 +118,8 @@ def _setting_row(setting: Setting) -> tuple[str, str, str, str]:
         default = "required" if setting.required else "none"
     elif isinstance(setting, Numbers):
         allowed, default = f"names, each {setting.low:g} to {setting.high:g}", "none"
+    elif isinstance(setting, NumberList):
+        allowed, default = "a list of numbers", "none"
     else:
         allowed, default = "the plugin's", "none"
     return f"`{setting.name}`", allowed, default, setting.says

@@ -16,6 +16,7 @@ from neuralsynth.patch import Patch
 from neuralsynth.preset_sections import Layer
 from neuralsynth.sound import layout
 from neuralsynth.sound.envelope import KILL, OFF
+from neuralsynth.sound.texture import texture_arrays
 from neuralsynth.sound.voices import N_CHANNELS, Strike, VoicePool, VoiceSettings
 from neuralsynth.tails import Timed
 
@@ -72,7 +73,10 @@ class Part:
             filter_poles=preset.filter.poles,
         )
         self.patch, self.sample_rate = patch, sample_rate
-        self.pool = VoicePool(patch.bank.rows, sample_rate, settings, max_block_size, patch.panel.wiring.modulation)
+        spec, amount = patch.model.spec, preset.sound.texture
+        texture = texture_arrays(spec.texture, spec.n_partials, sample_rate, amount)
+        modulation = patch.panel.wiring.modulation
+        self.pool = VoicePool(patch.bank.rows, sample_rate, settings, max_block_size, modulation, texture)
         self.chain = EffectChain(
             preset.effects, sample_rate, max_block_size, patch.path.parent, str(patch.path), live_effects
         )

@@ -40,7 +40,7 @@ class Patch:
         if model.spec.kind != "spectral":
             raise PresetError(f"{path}: its model is of kind {model.spec.kind!r}; this version plays 'spectral' ones")
         self._check_routes()
-        self.latent = self._latent(preset.sound.point, preset.sound.axes)
+        self.latent = self._latent(preset.sound.point, preset.sound.axes, preset.sound.latent)
         self.bank = NoteBank(model, self.latent)
         self.zones: tuple[tuple[Layer, Patch], ...] = ((Layer(""), self),)
         other = self._morph_end()
@@ -100,17 +100,31 @@ class Patch:
         decibels = LEVEL_LAW_DB_PER_DECADE * np.log10(max(velocity, 1.0) / max(covered, 1.0))
         return float(10.0 ** (sensitivity * decibels / 20.0))
 
-    def _latent(self, point: str | None, axes: dict[str, float]) -> np.ndarray:
-        """A point of the model, moved along named axes."""
+    def _latent(
+        self, point: str | None, axes: dict[str, float], numbers: tuple[float, ...] | None = None
+    ) -> np.ndarray:
+        """A point of the model, or a place given by its numbers, moved along named axes."""
         spec = self.model.spec
         point = point or spec.default_point
         if point not in spec.points:
             raise PresetError(f"{self.path}: point {point!r} is unknown; use one of {', '.join(sorted(spec.points))}")
-        latent = np.array(spec.points[point], np.float32)
+        latent = np.array(spec.points[point] if numbers is None else self._checked_latent(numbers), np.float32)
         for name, position in axes.items():
             self._check_axis(name)
             latent += self._along(name, position)
         return latent
+
+    def _checked_latent(self, numbers: tuple[float, ...]) -> tuple[float, ...]:
+        """The numbers of a place in the model's latent space, if they fit it."""
+        size, reach = self.model.spec.latent_size, self.model.latent_reach
+        if len(numbers) != size:
+            raise PresetError(f"{self.path}: [sound]: latent has {len(numbers)} numbers; this model takes {size}")
+        for i, number in enumerate(numbers, 1):
+            if not abs(number) <= reach:
+                raise PresetError(
+                    f"{self.path}: [sound]: latent.{i} is {number:g}; use a number from {-reach:g} to {reach:g}"
+                )
+        return numbers
 
     def _along(self, axis: str, position: float) -> np.ndarray:
         """The step in the latent space to a position on a named axis."""

@@ -9,10 +9,12 @@ from typing import Annotated
 
 import msgspec
 
-from neuralsynth.settings import NOTE_VALUES, FileName, Numbers, PresetName, Text, choice, knob, switch
+from neuralsynth.settings import NOTE_VALUES, FileName, NumberList, Numbers, PresetName, Text, choice, knob, switch
 
 MAX_ROUTES = 32
 MAX_LAYERS = 128
+#: Numbers of a raw latent, and how far one may ever go; the model's own size and reach are checked when it is there.
+MAX_LATENT, LARGEST_LATENT = 256, 1000.0
 
 _SHAPES = ("sine", "triangle", "saw_up", "saw_down", "square", "sample_hold", "smooth_random")
 _Attack = Annotated[float, knob(0.0, 20.0, "s", 0.35, "from key press to full level")]
@@ -23,9 +25,13 @@ _Pan = Annotated[float, knob(-1.0, 1.0, "", 1.0, "-1 is left, 1 is right")]
 
 
 class Sound(msgspec.Struct, frozen=True):
-    """What is decoded from the model, and its level and tuning. `point` None is the model's default point."""
+    """What is decoded from the model, and its level and tuning. Without `point` and `latent`, its default point."""
 
     point: Annotated[str | None, Text("", says="a named point of the model")] = None
+    latent: Annotated[
+        tuple[float, ...] | None,
+        NumberList("", -LARGEST_LATENT, LARGEST_LATENT, MAX_LATENT, "instead of a point, a place of its own"),
+    ] = None
     axes: Annotated[dict[str, float], Numbers("", -1.0, 1.0, "positions along named axes of the model")] = {}
     gain_db: Annotated[float, knob(-60.0, 24.0, "dB", 1.0, "level of the whole preset")] = 0.0
     transpose_semitones: Annotated[int, knob(-48, 48, "semitones", 1.0, "every key sounds that much higher")] = 0
@@ -36,7 +42,13 @@ class Sound(msgspec.Struct, frozen=True):
     ] = 0.0
     noise_db: Annotated[float, knob(-60.0, 24.0, "dB", 1.0, "level of breath, bow and hammer noise")] = 0.0
     pan: _Pan = 0.0
+    texture: Annotated[float, knob(0.0, 2.0, "", 1.0, "how much a held note lives; 0 stands still")] = 1.0
     dynamics: Annotated[float, knob(-1.0, 1.0, "", 1.0, "plays softer (-) or louder (+) layers than were struck")] = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse two places."""
+        if self.point and self.latent is not None:
+            raise ValueError("point and latent both say where in the model the sound lies; give one of them")
 
 
 class Envelope(msgspec.Struct, frozen=True):

@@ -82,6 +82,17 @@ class Score:
 
 
 @dataclass(frozen=True)
+class Sounds:
+    """What one recording was compared by: mono float32 `[S]` from the onset on, at its own pitch and rate."""
+
+    sample_rate: int
+    recording: np.ndarray
+    floor: np.ndarray
+    play: np.ndarray
+    sampler: np.ndarray | None  # None where there is no neighbour
+
+
+@dataclass(frozen=True)
 class _Heard:
     """A recording with what analysis made of it."""
 
@@ -100,6 +111,7 @@ def score(
     neighbours: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
     most: int | None = None,
+    listen: Callable[[RecordingScore, Sounds], None] | None = None,
 ) -> Score:
     """Score an instrument on a folder of recordings.
 
@@ -108,6 +120,7 @@ def score(
             `folder` that the model has seen (or all, each note's own pitch excepted).
         progress: called with (done, total).
         most: score at most so many recordings, spread evenly over the folder.
+        listen: called with each recording's score and the sounds it was made from.
 
     Raises:
         RecordingError: the folder holds nothing usable.
@@ -125,7 +138,10 @@ def score(
     rows, skipped = [], []
     for done, recording in enumerate(targets, 1):
         try:
-            rows.append(_score_one(instrument, ears.hear(recording), *ears.neighbours(recording)))
+            row, sounds = _score_one(instrument, ears.hear(recording), *ears.neighbours(recording))
+            rows.append(row)
+            if listen:
+                listen(row, sounds)
         except RecordingError as error:
             skipped.append(f"{recording.name}: {error}")
         if progress:
@@ -210,7 +226,9 @@ class _Ears:
         return None
 
 
-def _score_one(instrument: Instrument, one: _Heard, lower: _Heard | None, upper: _Heard | None) -> RecordingScore:
+def _score_one(
+    instrument: Instrument, one: _Heard, lower: _Heard | None, upper: _Heard | None
+) -> tuple[RecordingScore, Sounds]:
     model, spec = instrument.model, instrument.model.spec
     sustain = (spec.sustain.start_seconds, spec.sustain.end_seconds) if spec.sustain else None
     note, velocity = one.note, one.velocity
@@ -219,9 +237,11 @@ def _score_one(instrument: Instrument, one: _Heard, lower: _Heard | None, upper:
     reference = _held(one)
     tuning = float(hz_to_note(one.analysis.pitch_hz))
 
-    def judged(spectrum: NoteSpectrum) -> float:
-        audio = play_spectrum(spectrum, tuning, len(reference), one.sample_rate, sustain)
-        return distance(reference, audio, one.sample_rate)
+    def played(spectrum: NoteSpectrum) -> np.ndarray:
+        return play_spectrum(spectrum, tuning, len(reference), one.sample_rate, sustain)
+
+    def judged(audio: np.ndarray | None) -> float:
+        return float("nan") if audio is None else distance(reference, audio, one.sample_rate)
 
     def decoded(latent: np.ndarray) -> NoteSpectrum:
         batch = model.decode(latent[None], np.array([note]), np.array([velocity / 127.0]))
@@ -233,16 +253,24 @@ def _score_one(instrument: Instrument, one: _Heard, lower: _Heard | None, upper:
     mixed = nearest.analysis.spectrum if nearest else None
     if lower and upper:
         mixed = interpolated_spectrum(lower, upper, note)
-    return RecordingScore(
+    sounds = Sounds(
+        one.sample_rate,
+        reference,
+        floor=played(one.analysis.spectrum),
+        play=played(decoded(latent_played)),
+        sampler=_resampled(nearest, one) if nearest else None,
+    )
+    row = RecordingScore(
         path=one.name,
         note=note,
         velocity=velocity,
-        floor_db=judged(one.analysis.spectrum),
-        reconstruct_db=judged(decoded(fitted)),
-        play_db=judged(decoded(latent_played)),
-        sampler_db=distance(reference, _resampled(nearest, one), one.sample_rate) if nearest else float("nan"),
-        interpolated_db=judged(mixed) if mixed else float("nan"),
+        floor_db=judged(sounds.floor),
+        reconstruct_db=judged(played(decoded(fitted))),
+        play_db=judged(sounds.play),
+        sampler_db=judged(sounds.sampler),
+        interpolated_db=judged(played(mixed) if mixed else None),
     )
+    return row, sounds
 
 
 def _held(one: _Heard) -> np.ndarray:

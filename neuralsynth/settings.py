@@ -131,6 +131,25 @@ class Numbers:
 
 
 @dataclass(frozen=True)
+class NumberList:
+    """A list of numbers, all within one range."""
+
+    name: str
+    low: float
+    high: float
+    most: int  # numbers
+    says: str = ""
+    default: None = None
+
+    def check(self, value: object) -> tuple[float, ...]:
+        """Return `value` as a tuple with every number checked."""
+        if not isinstance(value, list | tuple) or not 1 <= len(value) <= self.most:
+            raise ValueError(f"{self.name} is {shown(value)}; use a list of 1 to {self.most} numbers")
+        knobs = (Knob(f"{self.name}.{i}", self.low, self.high, 0.0) for i in range(1, len(value) + 1))
+        return tuple(float(checked_number(knob, number)) for knob, number in zip(knobs, value, strict=True))
+
+
+@dataclass(frozen=True)
 class Parameters:
     """A table of a plugin's own parameters; their ranges are the plugin's and are checked when it is loaded."""
 
@@ -149,7 +168,7 @@ class Parameters:
         return dict(value)
 
 
-Setting: TypeAlias = Knob | Choice | Switch | Text | Numbers | Parameters
+Setting: TypeAlias = Knob | Choice | Switch | Text | Numbers | NumberList | Parameters
 
 
 def checked_value(setting: Setting, value: object) -> Any:

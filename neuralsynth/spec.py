@@ -23,6 +23,7 @@ METADATA_KEY = "neuralsynth"
 
 #: Limits a file must keep, so that a hostile one cannot ask for the whole memory.
 MAX_FRAMES, MAX_PARTIALS, MAX_BANDS, MAX_LATENT_SIZE, MAX_NAMED = 1024, 512, 256, 256, 1024
+MAX_TEXTURE = 12.0  # dB and cents
 
 
 class Sustain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -30,6 +31,19 @@ class Sustain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     start_seconds: float
     end_seconds: float
+
+
+class Texture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a held note lives: random movement around its spectrum, drawn anew for each note.
+
+    `partials_db` has the standard deviation of each partial on its own, the last one for all that follow; `level_db`
+    that of all partials together, `cents` that of the pitch; `seconds` the time in which they forget where they were.
+    """
+
+    partials_db: list[float]
+    level_db: float
+    cents: float
+    seconds: float
 
 
 class LatentAxis(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -89,6 +103,7 @@ class InstrumentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     velocity_low: int  # softest and loudest recorded layer, MIDI 0..127;
     velocity_high: int  # equal when there is one layer
     sustain: Sustain | None = None
+    texture: Texture | None = None
     licence: str
     origin: str
     provenance: Provenance | None = None
@@ -160,6 +175,12 @@ def _check(spec: InstrumentSpec, where: str) -> None:
     require(8_000 <= spec.sample_rate <= 384_000, f"sample_rate is {spec.sample_rate}; use 8000 to 384000 Hz")
     if spec.kind == "spectral":
         _check_grid(spec, require)
+    if spec.texture is not None:
+        t = spec.texture
+        numbers = [*t.partials_db, t.level_db, t.cents]
+        require(1 <= len(t.partials_db) <= MAX_PARTIALS, f"texture has {len(t.partials_db)} partials; use 1 or more")
+        require(all(0.0 <= x <= MAX_TEXTURE for x in numbers), f"texture goes beyond 0 to {MAX_TEXTURE:g} dB or cents")
+        require(0.005 <= t.seconds <= 5.0, f"texture has {t.seconds} seconds; use 0.005 to 5")
 
 
 def _check_grid(spec: InstrumentSpec, require) -> None:

@@ -59,7 +59,9 @@ def refuse_unknown(table: Mapping[str, Any], allowed: Iterable[str], where: str,
 def toml_value(value: Any) -> str:
     """One text, number, switch or list of these as TOML. JSON's strings are TOML's for printable text."""
     if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(map(toml_value, value)) + "]"
+        items = [toml_value(item) for item in value]
+        line = "[" + ", ".join(items) + "]"
+        return line if line.count(".") <= MAX_DOTS else "[\n" + "".join(f"    {item},\n" for item in items) + "]"
     return json.dumps(value, ensure_ascii=False) if isinstance(value, (str, bool)) else repr(value)
 
 

@@ -23,17 +23,22 @@ CONFIG = VaeConfig(
 )
 
 
-@pytest.fixture(scope="module", params=["harmonic", "stiff"])
-def decoder(request):
+def lively(kind):
     """A decoder with lively weights and normalisation statistics, as after training."""
     torch.manual_seed(3)
-    curve = np.array([0.3, 0.2, np.log(4e-4)]) if request.param == "stiff" else np.zeros(0)
+    curve = np.array([0.3, 0.2, np.log(4e-4)]) if kind == "stiff" else np.zeros(0)
     means = vae.Statistics(np.full(20, -40.0), np.full(8, -60.0), curve, centred_frames=(8, 24))
     made = vae.Decoder(CONFIG, GRID, means).train()
     for _ in range(20):
         made(torch.randn(16, 4), torch.rand(16) * 60 + 30, torch.rand(16))
     torch.nn.init.normal_(made.body, std=0.2)
     return made.eval()
+
+
+@pytest.fixture(scope="module", params=["harmonic", "stiff"])
+def decoder(request):
+    """A decoder of either kind."""
+    return lively(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -118,21 +123,30 @@ def test_partials_beyond_hearing_are_silent(decoder):
     assert (hz > 20_000).any() and np.all(partials[0].numpy()[:, hz > 20_100] == 0.0)
 
 
-def test_the_softest_and_the_hardest_touch_of_a_stiff_note_are_heard_equally_far_off(decoder, monkeypatch):
+def test_the_softest_and_the_hardest_touch_of_a_stiff_note_are_heard_equally_far_off(monkeypatch):
+    tuned = lively("stiff")
     monkeypatch.setattr(tuning, "VELOCITIES", (0.1, 0.15, 1.0))
-    if decoder.stiffness.shape[0] == 0:
-        tuning.tune(decoder, torch.zeros(4), GRID, 30.0, 90.0)
-        assert torch.all(decoder.sharp_cents == 0.0)
-        return
     point, note = torch.zeros(4), 48.0  # one of the notes that are tuned
-    tuning.tune(decoder, point, GRID, 30.0, 90.0)
+    tuning.tune(tuned, point, GRID, 30.0, 90.0)
     n = len(tuning.VELOCITIES)
     with torch.no_grad():
-        found = decoder(point.expand(n, -1), torch.full((n,), note), torch.tensor(tuning.VELOCITIES))
+        found = tuned(point.expand(n, -1), torch.full((n,), note), torch.tensor(tuning.VELOCITIES))
     partials, ratios, cents, _ = (value.numpy() for value in found)
     heard = [tuning.sharpness_cents(partials[i], ratios[i], cents[i], GRID, note) for i in range(n)]
-    decoder.sharp_cents.zero_()
     assert max(heard) - min(heard) > 1.5 and abs(max(heard) + min(heard)) <= 2.0 * tuning.SEARCH_STEP_CENTS
+
+
+def test_the_beginning_of_a_harmonic_note_and_the_whole_of_it_are_equally_far_off():
+    tuned = lively("harmonic")
+    tuning.tune(tuned, torch.zeros(4), GRID, 30.0, 90.0)
+    with torch.no_grad():
+        cents = tuned(torch.randn(8, 4), torch.rand(8) * 60 + 30, torch.rand(8))[2].numpy()
+    seconds, steps = GRID.frame_seconds, np.gradient(GRID.frame_seconds)
+    early = steps * ((seconds >= 0.05) & (seconds <= 1.0))
+    beginning = (cents * early).sum(1) / early.sum()
+    whole = (cents[:, 8:24] * steps[8:24]).sum(1) / steps[8:24].sum()
+    assert np.abs(beginning).max() > 0.05 and np.abs(beginning + whole).max() < 0.01
+    assert torch.all(tuned.sharp_cents == 0.0)
 
 
 def test_pitch_movement_averages_to_the_played_note_in_the_sustained_part(decoder):

@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 import msgspec
 
-from neuralsynth.cli.parts import as_json, progress_bar, table, warn
-from neuralsynth.errors import NeuralSynthError, PartlyFailed
+from neuralsynth.cli.parts import Number, as_json, progress_bar, require_new, table, warn
+from neuralsynth.errors import NeuralSynthError, PartlyFailed, UsageError
 from neuralsynth.units import note_name
 
 
@@ -133,25 +133,52 @@ def _layer(layer, zone) -> str:
 @click.argument("model", metavar="MODEL.onnx|PRESET")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--neighbours", type=click.Path(path_type=Path), help="recordings the sampler may use, if not in FOLDER")
+@click.option("--most", type=Number(1, 100_000, whole=True), help="score at most so many, spread over FOLDER")
+@click.option("--html", type=click.Path(path_type=Path), help="also write a page to look at and listen to")
+@click.option("--force", is_flag=True, help="replace an existing page")
 @click.option("--json", "json_", is_flag=True, help="report as JSON")
-def score(model: str, folder: Path, neighbours: Path | None, json_: bool) -> None:
+def score(
+    model: str, folder: Path, neighbours: Path | None, most: int | None, html: Path | None, force: bool, json_: bool
+) -> None:
     """Measure how close an instrument comes to recordings, beside a sampler and other baselines.
 
     Recordings the model was trained on are recognised; if FOLDER holds others, only those are scored. Numbers
-    are distances in dB, smaller is closer.
+    are distances in dB, smaller is closer. --html writes one self-contained page with players and spectrograms.
 
     \b
     neuralsynth score cello.onnx recordings/cello
+    neuralsynth score cello.onnx recordings/cello --html cello.html
     """
+    if html is not None:
+        _check_page(html, force)
+    from neuralsynth.hosts.report_page import write_report
+    from neuralsynth.hosts.report_sounds import Gallery
     from neuralsynth.instrument import Instrument
     from neuralsynth.scoring import score as measure
 
     instrument = Instrument.load(model)
+    gallery = Gallery() if html is not None else None
     with progress_bar(f"scoring {instrument.name}", "steps") as progress:
-        result = measure(instrument, folder, neighbours, progress)
+        result = measure(instrument, folder, neighbours, progress, most, gallery)
+    size = write_report(html, instrument, result, gallery) if html is not None and gallery is not None else 0
     if json_:
         as_json(result.to_json())
         return
+    _print_score(result)
+    if html is not None:
+        click.echo(f"{html}: {size / 1e6:.1f} MB")
+
+
+def _check_page(html: Path, force: bool) -> None:
+    """Refuse before minutes of work what could not be written after them."""
+    if html.suffix.lower() not in {".html", ".htm"}:
+        raise UsageError(f"{html}: unknown ending {html.suffix!r}; use .html")
+    if not html.parent.is_dir():
+        raise UsageError(f"{html}: its folder does not exist; make {html.parent} first")
+    require_new(html, force)
+
+
+def _print_score(result) -> None:
     columns = ("floor_db", "reconstruct_db", "play_db", "sampler_db", "interpolated_db")
     rows = [[r.path, note_name(r.note), r.velocity, *(getattr(r, c) for c in columns)] for r in result.recordings]
     mean = result.quality()

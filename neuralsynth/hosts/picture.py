@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,7 @@ from neuralsynth.storage import whole_file
 _FFT_SIZE = 2048
 _RANGE_DB = 90.0
 _WIDTH_COLUMNS = 1400
+_THUMBNAIL_LOW_HZ, _THUMBNAIL_HIGH_HZ = 40.0, 16_000.0
 
 
 def save_spectrogram(path: Path | str, audio: np.ndarray, sample_rate: float, title: str = "") -> None:
@@ -59,3 +63,54 @@ def _spectrogram(audio: np.ndarray, sample_rate: float) -> tuple[np.ndarray, np.
     power = np.stack([np.abs(np.fft.rfft(padded[s : s + _FFT_SIZE] * window)) ** 2 for s in starts], axis=1)
     decibels = 10.0 * np.log10(np.maximum(power / max(power.max(), 1e-20), 1e-12))
     return decibels, starts / sample_rate
+
+
+def spectrogram_thumbnails(
+    sounds: Sequence[np.ndarray], sample_rate: float, width: int = 320, height: int = 160
+) -> list[bytes]:
+    """Small PNGs of mono sounds `[S]` on one scale: log frequency upwards, dB below the first one's loudest moment.
+
+    All have the length of the longest; what one lacks at its end is shown as silence.
+    """
+    n_samples = max(len(audio) for audio in sounds)
+    power = [_column_power(audio, n_samples, width) for audio in sounds]
+    loudest = max(float(power[0].max()), 1e-20)
+    edges_hz = np.geomspace(_THUMBNAIL_LOW_HZ, min(_THUMBNAIL_HIGH_HZ, sample_rate / 2), height + 1)
+    return [_palette_png(_log_rows(p / loudest, edges_hz * _FFT_SIZE / sample_rate)) for p in power]
+
+
+def _column_power(audio: np.ndarray, n_samples: int, width: int) -> np.ndarray:
+    """Power of each bin at `width` moments evenly over `n_samples`, `[bins, width]`."""
+    half = _FFT_SIZE // 2
+    padded = np.zeros(n_samples + _FFT_SIZE)
+    padded[half : half + len(audio)] = audio
+    if half < len(audio) == n_samples:  # the end of the picture is no end of the sound
+        padded[half + n_samples :] = audio[-half - 1 : -1][::-1]
+    starts = np.linspace(0, n_samples - 1, width).astype(int)
+    frames = padded[starts[:, None] + np.arange(_FFT_SIZE)] * np.hanning(_FFT_SIZE)
+    return np.abs(np.fft.rfft(frames, axis=1)).T ** 2
+
+
+def _log_rows(power: np.ndarray, edges_bins: np.ndarray) -> np.ndarray:
+    """0 (90 dB below 1.0) to 255 for each row of log frequency, the highest row first, `[rows, width]` uint8."""
+    decibels = 10.0 * np.log10(np.maximum(power, 1e-12))
+    centres = np.minimum(np.sqrt(edges_bins[:-1] * edges_bins[1:]), len(power) - 1.001)
+    below, share = centres.astype(int), (centres % 1.0)[:, None]
+    between = (1.0 - share) * decibels[below] + share * decibels[below + 1]
+    first = np.minimum(np.round(edges_bins).astype(int), len(power) - 1)
+    rows = np.maximum(between, np.maximum.reduceat(decibels, first, axis=0)[:-1])
+    return np.round(np.clip(1.0 + rows / _RANGE_DB, 0.0, 1.0) * 255.0).astype(np.uint8)[::-1]
+
+
+def _palette_png(pixels: np.ndarray) -> bytes:
+    """An 8-bit PNG of `[rows, columns]` in the colours of `save_spectrogram` (a quarter of the size of RGBA)."""
+    from matplotlib import colormaps
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    colours = np.round(colormaps["magma"](np.arange(256))[:, :3] * 255.0).astype(np.uint8)
+    header = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 8, 3, 0, 0, 0)
+    lines = np.concatenate([np.zeros((len(pixels), 1), np.uint8), pixels], axis=1)  # filter 0 on each line
+    parts = [(b"IHDR", header), (b"PLTE", colours.tobytes()), (b"IDAT", zlib.compress(lines.tobytes(), 9))]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(kind, data) for kind, data in [*parts, (b"IEND", b"")])

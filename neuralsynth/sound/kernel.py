@@ -212,7 +212,7 @@ def _play_noise(now, n, noise, scratch, at, n_outputs):
 
 
 @compiled
-def render_voices(now, n, voices, rows, noise, scratch, channels, settings, modulation):
+def render_voices(now, n, voices, rows, noise, scratch, channels, settings, modulation, texture):
     """Play `n` samples from absolute sample `now` on into `scratch.out`, all voices and the noise.
 
     Returns:
@@ -236,7 +236,7 @@ def render_voices(now, n, voices, rows, noise, scratch, channels, settings, modu
             touched = states[voice, TOUCHED] != 0 and states[voice, STAGE] != OFF
             if position >= states[voice, PLAN_END] or touched:
                 changed = True
-                if not plan_voice(voice, position, voices, rows, channels, settings, modulation, scratch):
+                if not plan_voice(voice, position, voices, rows, channels, settings, modulation, texture, scratch):
                     states[voice, PLAN_START] = -1
                     continue
             active[n_active] = voice

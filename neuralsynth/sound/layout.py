@@ -20,10 +20,12 @@ TAIL_RATE, PITCH_HZ, LAYER, VELOCITY, RELEASE_VELOCITY, PRESSURE, RANDOM, STARTE
 GLIDE_CENTS, GLIDE_FROM, GLIDE_SAMPLES, DETUNE_CENTS, VOICE_PAN = range(24, 29)
 LFO_PHASE = 29  # three: vibrato, LFO 1, LFO 2
 LFO_TURNS = 32  # three: turns per sample during the plan
-N_NUMBERS = 35
+TEXTURE_LEVEL, TEXTURE_CENTS = 35, 36  # where these stand at PLAN_END, in standard deviations
+N_NUMBERS = 37
 # Columns of `VoiceArrays.states`.
 STAGE, STAGE_2, CHANNEL, PLAN_START, PLAN_END, FRAME, SEED, N_TILES, DIRECTION, TOUCHED, ROW, N_LAYERS = range(12)
-N_STATES = 12
+TEXTURED_TO, DRAW = 12, 13  # the sample up to which the texture is known, and the place of the next draw
+N_STATES = 14
 # Values of TOUCHED: an event changed the voice itself, or only numbers that must not jump.
 STRUCK, NUDGED = 1, 2
 
@@ -58,6 +60,10 @@ N_CHANNEL_NUMBERS = CHANNEL_SOURCES + MAX_CHANNEL_SOURCES
 # `settings`: what is the same for all voices.
 SAMPLE_RATE, SUSTAIN_START, SUSTAIN_END, FILTER_KIND, FILTER_POLES, OUTPUTS_IN_USE = range(6)
 N_SETTINGS = 6
+#: Length of the table of normal draws (a prime), and how far the next draw lies.
+N_DRAWS, DRAW_STEP = 16381, 4097
+# `TextureArrays.numbers`.
+TEXTURE_IN_USE, TEXTURE_LEVEL_OCTAVES, TEXTURE_SIZE_CENTS, TEXTURE_FORGETTING = range(4)
 # Columns of `Modulation.lfos`.
 LFO_SHAPE, LFO_DELAY, LFO_FADE, LFO_SHARED = range(4)
 
@@ -76,6 +82,7 @@ class VoiceArrays(NamedTuple):
     amplitude: np.ndarray  # float32 [V·P]
     slope: np.ndarray  # float32 [V·P], amplitude change per sample
     noise_target: np.ndarray  # float32 [V·B], at PLAN_END, gains not applied
+    texture: np.ndarray  # float32 [V·P], where each partial's texture stands at PLAN_END, in standard deviations
 
 
 class RowArrays(NamedTuple):
@@ -102,6 +109,14 @@ class Modulation(NamedTuple):
     lfos: np.ndarray  # float64 [3, 4]: vibrato, LFO 1, LFO 2
     n_controls: np.ndarray  # int64 [1]
     rooms: np.ndarray  # float64 [controls, 2]: how far each timbre control may go below and above where it stands
+
+
+class TextureArrays(NamedTuple):
+    """How held notes live (`spec.Texture`), in the units of voices."""
+
+    octaves: np.ndarray  # float32 [P], deviation of each partial's amplitude in powers of two
+    numbers: np.ndarray  # float64 [4]: in use (0 or 1), level in powers of two, cents, forgetting per sample
+    draws: np.ndarray  # float32 [N_DRAWS + P], standard normal
 
 
 class NoiseArrays(NamedTuple):

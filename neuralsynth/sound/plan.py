@@ -62,6 +62,9 @@ from neuralsynth.sound.layout import (
     SUSTAIN_END,
     SUSTAIN_START,
     TAIL_RATE,
+    TEXTURE_CENTS,
+    TEXTURE_IN_USE,
+    TEXTURE_SIZE_CENTS,
     TOUCHED,
     TURN_SECONDS,
     VELOCITY_GAIN,
@@ -69,6 +72,7 @@ from neuralsynth.sound.layout import (
 )
 from neuralsynth.sound.modulation import direction_weights, follow_routes, move_envelope, vibrato_cents
 from neuralsynth.sound.targets import is_noise_faint, own_cents, plan_noise, plan_partials
+from neuralsynth.sound.texture import move_texture
 
 #: A plan is never shorter than this, so that a note that starts just before a control step still fades in.
 SHORTEST_PLAN = 32
@@ -79,6 +83,8 @@ STEPS_PER_TURN = 24
 #: Numbers that a controller moved are reached no sooner than in this many samples, once the attack is over.
 SMOOTH_STEP, SMOOTH_AFTER_SECONDS = 2 * CONTROL_STEP, 0.02
 
+#: Texture comes in over this much of a note: the attack is the model's own.
+LIVELY_SECONDS = 0.25
 _NATURAL_PER_CENT = math.log(2.0) / 1200.0
 _NATURAL_PER_DB = math.log(10.0) / 20.0
 
@@ -216,7 +222,7 @@ def _move_level(voice, seconds, beyond, numbers, states, channels, is_modulated,
 
 
 @inlined
-def plan_voice(voice, now, voices, rows, channels, settings, modulation, scratch):
+def plan_voice(voice, now, voices, rows, channels, settings, modulation, texture, scratch):
     """Decide where a voice will be at the end of its next plan; False when the voice is over."""
     numbers, states = voices.numbers, voices.states
     if states[voice, STAGE] == OFF:
@@ -252,15 +258,18 @@ def plan_voice(voice, now, voices, rows, channels, settings, modulation, scratch
     )
     if is_modulated:
         cents += values[D_TUNE]
+    liveliness = 0.0
+    if texture.numbers[TEXTURE_IN_USE] != 0.0:
+        move_texture(voice, end, voices, texture)
+        liveliness = min(1.0, position / LIVELY_SECONDS)
+        cents += liveliness * texture.numbers[TEXTURE_SIZE_CENTS] * numbers[voice, TEXTURE_CENTS]
     numbers[voice, PITCH_HZ] = 440.0 * math.exp(min(max(cents, -9600.0), 9600.0) * _NATURAL_PER_CENT)
-    cycles_per_sample = numbers[voice, PITCH_HZ] / settings[SAMPLE_RATE]
+    pace = (n_elapsed, n_planned, numbers[voice, PITCH_HZ] / settings[SAMPLE_RATE])
     beyond = position - rows.frame_seconds[-1]
     gain = _move_level(voice, seconds, beyond, numbers, states, channels, is_modulated, values)
     loudest = max(gain, numbers[voice, LEVEL_BEFORE] * numbers[voice, VELOCITY_GAIN])
     faint = INAUDIBLE / np.float32(min(max(loudest, 1e-3), 1.0))
-    n_tiles = plan_partials(
-        voice, voices, rows, place, n_elapsed, n_planned, cycles_per_sample, n_gone, faint, settings, scratch
-    )
+    n_tiles = plan_partials(voice, voices, rows, place, pace, n_gone, faint, settings, scratch, texture, liveliness)
     states[voice, N_TILES] = n_tiles
     plan_noise(voice, voices, rows, place, n_gone, is_modulated, settings, scratch)
     may_be_over = n_tiles == 0 and settings[SUSTAIN_END] <= 0.0 and position > ATTACK_SECONDS and not is_modulated

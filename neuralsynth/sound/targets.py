@@ -23,8 +23,23 @@ from neuralsynth.sound.layout import (
     FILTER_POLES,
     ROW,
     SAMPLE_RATE,
+    TEXTURE_LEVEL,
+    TEXTURE_LEVEL_OCTAVES,
 )
-from neuralsynth.sound.simd import fma, largest, load, maximum, minimum, mul, round_even, splat, store, sub
+from neuralsynth.sound.simd import (
+    add,
+    fma,
+    largest,
+    load,
+    maximum,
+    minimum,
+    mul,
+    power_of_two,
+    round_even,
+    splat,
+    store,
+    sub,
+)
 from neuralsynth.sound.tone import between_layers, filter_response, moved
 
 _NYQUIST_EDGE = np.float32(0.49)  # cycles per sample where partials end
@@ -58,14 +73,14 @@ def _cosine(cycles):
 
 
 @inlined
-def plan_partials(
-    voice, voices, rows, place, n_elapsed, n_planned, cycles_per_sample, n_gone, faint, settings, scratch
-):
+def plan_partials(voice, voices, rows, place, pace, n_gone, faint, settings, scratch, texture, liveliness):
     """Set amplitude ramps and restart the oscillators of one voice; returns how many tiles sound.
 
-    Tiles of partials that all stay below `faint` are skipped.
+    `pace` is `(samples since the last plan, samples planned, cycles of the fundamental per sample)`.
+    Tiles of partials that all stay below `faint` are skipped; `liveliness` (0..1) is how far the texture has come in.
     """
     row, frame, share, layer_share = place
+    n_elapsed, n_planned, cycles_per_sample = pace
     n_frames = rows.frame_seconds.shape[0]
     n_partials = voices.phase.shape[0] // voices.numbers.shape[0]
     first, within, size = voice * n_partials, frame * n_partials, n_frames * n_partials
@@ -74,6 +89,8 @@ def plan_partials(
     kind = int(settings[FILTER_KIND])
     to_cutoff = splat(np.float32(settings[SAMPLE_RATE] * 2.0 ** -min(max(scratch.values[D_CUTOFF], 3.0), 16.0)))
     sounding = 0
+    lively = splat(np.float32(liveliness))
+    together = splat(np.float32(texture.numbers[TEXTURE_LEVEL_OCTAVES] * voices.numbers[voice, TEXTURE_LEVEL]))
     for tile in range(n_partials // LANES):
         offset = tile * LANES
         at = first + offset
@@ -92,6 +109,9 @@ def plan_partials(
                 target, rows.partials, voice, voices.directions, scratch.weights, n_gone,
                 row - voices.states[voice, ROW], within + offset, size, n_partials, size, weight, layer_share,
             )  # fmt: skip
+        if liveliness > 0.0:
+            alone = mul(load(texture.octaves, offset), load(voices.texture, at))
+            target = mul(target, power_of_two(mul(add(alone, together), lively)))
         if kind != 0:
             gain = filter_response(mul(turn, to_cutoff), scratch.values[D_RESONANCE], kind, settings[FILTER_POLES])
             target = mul(target, gain)

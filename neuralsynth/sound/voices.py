@@ -12,12 +12,15 @@ from neuralsynth.sound.envelope import ATTACK, DECAY, HELD, KILL, OFF, RELEASE, 
 from neuralsynth.sound.modulation import drawn
 from neuralsynth.sound.noise import band_noise_table
 from neuralsynth.sound.rows import NoteRows, SpectrumRows
+from neuralsynth.sound.texture import texture_arrays
 
 N_CHANNELS = 16
 #: Golden-ratio steps give every partial its own starting phase without any two being aligned.
 _PHASE_STEP = 0.6180339887498949
 #: Places for voices that fade out, besides those that count; small pools are stolen from faster than voices fade.
 _LEAST_SPARE = 16
+#: Samples after which a texture has forgotten everything.
+_LONG_AGO = 1 << 30
 #: A released voice that has fallen by more (24 dB) is let go: what a pedal would catch of it is not worth a voice.
 CATCH_LEVEL = 10.0 ** (-24.0 / 20.0)
 
@@ -60,10 +63,13 @@ class VoicePool:
         settings: VoiceSettings,
         max_samples: int,
         modulation: layout.Modulation | None = None,
+        texture: layout.TextureArrays | None = None,
     ) -> None:
         """Allocate everything; nothing is allocated while playing.
 
         Args:
+            modulation: routes and oscillators; none if left out.
+            texture: how held notes live; they stand still if left out.
             max_samples: the largest `n` ever given to `render`.
         """
         self.rows, self.settings, self.sample_rate = rows, settings, float(sample_rate)
@@ -83,6 +89,7 @@ class VoicePool:
         filter_kind, poles = float(settings.filter_kind), float(settings.filter_poles)
         self._settings = np.array([self.sample_rate, start, end, filter_kind, poles, 2.0])
         self._modulation = modulation or no_modulation()
+        self._texture = texture or texture_arrays(None, rows.grid.n_partials, sample_rate, 0.0)
         self._order = np.zeros(n_voices, np.int64)  # running number of the note, 0 when free
         self._n_started = self._n_active = 0
         self.stolen_voices = 0
@@ -153,6 +160,7 @@ class VoicePool:
         states[layout.CHANNEL] = strike.channel
         states[layout.PLAN_START] = states[layout.PLAN_END] = now
         states[layout.SEED], states[layout.DIRECTION] = seed, 1
+        states[layout.DRAW], states[layout.TEXTURED_TO] = seed % layout.N_DRAWS, now - _LONG_AGO
         channel = self.channels[strike.channel]
         sounds_at_once = strike.gain if channel[layout.CHANNEL_ENVELOPE] == 0.0 else 0.0
         gains = numbers[layout.GAIN_LEFT : layout.GAIN_LEFT + 2 * layout.N_OUTPUTS : 2]
@@ -231,6 +239,7 @@ class VoicePool:
             self.channels,
             self._settings,
             self._modulation,
+            self._texture,
         )
         return self._scratch.out.reshape(layout.N_OUTPUTS, -1)[:, :n_samples]
 
@@ -340,4 +349,5 @@ def _empty_voices(n_voices: int, n_partials: int, n_bands: int) -> layout.VoiceA
         np.full((n_voices, layout.MAX_DIRECTIONS), -1, np.int64),
         *per_partial,
         np.zeros(n_voices * n_bands, np.float32),
+        np.zeros(n_voices * n_partials, np.float32),
     )

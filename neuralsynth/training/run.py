@@ -41,6 +41,7 @@ from neuralsynth.training.fit import BatchStream, Schedule, VaeTraining, play_sc
 from neuralsynth.training.losses import MelEar
 from neuralsynth.training.points import named_axes, named_points, sustain_region
 from neuralsynth.training.prepare import Data, Say, note_step, planned_config, prepare, statistics_of
+from neuralsynth.training.texture import measure_texture
 from neuralsynth.training.tuning import tune
 from neuralsynth.training.vae import Vae
 from neuralsynth.training.watch import Bar, Keeper, Log
@@ -243,6 +244,7 @@ class _Job:
             velocity_low=int(velocity.min()),
             velocity_high=int(velocity.max()),
             sustain=sustain_region(table),
+            texture=measure_texture(table, sustain_region(table)),
             licence=config.licence,
             origin=config.origin,
             provenance=Provenance(

@@ -21,16 +21,23 @@ SEARCHED_CENTS = 130.0
 SEARCH_STEP_CENTS = 0.5
 HEARD_SECONDS = np.linspace(0.05, 0.75, 15)
 VELOCITIES = (0.3, 0.6, 0.9)
+BEGINNING_SECONDS = (0.05, 1.0)
 
 
 @torch.no_grad()
 def tune(decoder: Decoder, point: torch.Tensor, grid: SpectrumGrid, note_low: float, note_high: float) -> None:
-    """Set a decoder's `sharp_cents` so that its notes at `point` `[Z]` are heard in tune; harmonic ones stay.
+    """Set a decoder's `sharp_cents` so that its notes at `point` `[Z]` are heard in tune.
 
-    A string struck harder is heard sharper, so a note's softest and hardest touch end equally far off.
+    A string struck harder is heard sharper, so a note's softest and hardest touch end equally far off. Where partials
+    are exact harmonics only the movement counts: a note's beginning, all that is heard of a short one, and the note
+    as a whole end equally far off.
     """
     decoder.sharp_cents.zero_()
     if decoder.stiffness.shape[0] == 0:
+        times = grid.frame_seconds
+        early = np.gradient(times) * ((times >= BEGINNING_SECONDS[0]) & (times <= BEGINNING_SECONDS[1]))
+        early = torch.tensor(early / max(early.sum(), 1e-9), dtype=torch.float32)
+        decoder.centring.mul_(0.5).add_(0.5 * early)
         return
     notes = LOWEST_TUNED_NOTE + TUNED_STEP * np.arange(N_TUNED_NOTES)
     heard = np.zeros(N_TUNED_NOTES)
