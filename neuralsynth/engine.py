@@ -24,6 +24,7 @@ from neuralsynth.sound.guard import OutputGuard
 from neuralsynth.sound.layout import N_OUTPUTS
 from neuralsynth.sound.voices import N_CHANNELS
 from neuralsynth.tails import Timed
+from neuralsynth.units import db_to_gain
 
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 8_000.0, 192_000.0
 MAX_BLOCK_SIZE = 65_536
@@ -39,6 +40,7 @@ class Engine:
         max_block_size: int = 8192,
         programs: Programs | None = None,
         controls: ControllerMap | None = None,
+        gain_db: float = 0.0,
     ) -> None:
         """Prepare everything that playing needs.
 
@@ -49,6 +51,7 @@ class Engine:
             max_block_size: blocks up to this size are computed in one piece.
             programs: what program changes bring; without them they are ignored.
             controls: which controllers turn which knobs, besides those that always do.
+            gain_db: level of the mix, before the output guard.
 
         Raises:
             UsageError: an argument out of range.
@@ -69,7 +72,7 @@ class Engine:
         self.sample_rate, self.max_block_size = float(sample_rate), max_block_size
         self.performer = Performer(parts, start, self.sample_rate, programs, controls)
         self._sends = [_Send(kind, self.sample_rate, max_block_size, self.latency_samples) for kind in KINDS]
-        self._guard = OutputGuard(sample_rate)
+        self._guard, self._gain = OutputGuard(sample_rate), np.float32(db_to_gain(gain_db))
         self._buffers = [np.zeros((N_OUTPUTS, max_block_size), np.float32) for _ in self.parts]
         self._now = 0
 
@@ -125,6 +128,11 @@ class Engine:
         return self._guard.faults
 
     @property
+    def limited_seconds(self) -> float:
+        """For how long the output guard had to lower the mix by 1 dB or more."""
+        return self._guard.limited_samples / self.sample_rate
+
+    @property
     def ignored(self) -> int:
         """How many messages meant nothing here."""
         return self.performer.ignored
@@ -178,7 +186,7 @@ class Engine:
         for send, signal in zip(self._sends, sent, strict=True):
             mix += send.process(self._now, signal)
         self._now += n
-        mix = self._guard.process(mix)
+        mix = self._guard.process(mix * self._gain)
         if self._guard.found_fault:
             for part in self.parts:
                 part.chain.reset()

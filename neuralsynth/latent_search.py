@@ -57,7 +57,8 @@ class LatentSearch:
         self._noise_shares = self._band_shares()
         seconds = np.gradient(self._grid.frame_seconds)[: self._n] if self._n > 1 else np.ones(1)
         self._share = seconds / seconds.sum()
-        self._weights = np.sqrt((0.5 / self._n + 0.5 * self._share) / N_BANDS)  # half for each frame, half by its length
+        # Half of the weight is the same for each frame, half goes by its length: neither attack nor body is drowned.
+        self._weights = np.sqrt((0.5 / self._n + 0.5 * self._share) / N_BANDS)
         spectrum = analysis.spectrum
         one = Decoded(spectrum.partials[None], spectrum.ratios[None], spectrum.cents[None], spectrum.noise[None])
         self._floor_db = -np.inf
@@ -150,9 +151,8 @@ class LatentSearch:
         return np.concatenate([differences, x * _PRIOR_DB, beyond * _FAR_PRIOR_DB], axis=1)
 
     def _slopes(self, x: np.ndarray, velocity: int) -> np.ndarray:
-        batch = np.concatenate([x[None], x + _STEP * np.eye(len(x)), x - _STEP * np.eye(len(x))])
-        rows = self._residuals(batch, velocity)
-        return ((rows[1 : len(x) + 1] - rows[len(x) + 1 :]) / (2.0 * _STEP)).T
+        rows = self._residuals(np.concatenate([x[None], x + _STEP * np.eye(len(x))]), velocity)
+        return ((rows[1:] - rows[0]) / _STEP).T
 
     def _compare(self, latent: np.ndarray, velocity: np.ndarray) -> np.ndarray:
         """Weighted differences of decoded notes to the recording, `[N, n · N_BANDS + 1]` in dB."""

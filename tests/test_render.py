@@ -51,7 +51,7 @@ def test_notes_start_when_the_tempo_map_says(song, decaying):
 
 
 def test_render_is_what_the_engine_plays_from_the_same_file(song, sustaining):
-    rendered = render(song, sustaining)
+    rendered = render(song, sustaining, gain_db=0.0)
     engine = Engine(sustaining, RATE, 8192)
     events = list(read_midi_file(song).events(RATE))
     for block in (64, 65, 8193):
@@ -157,7 +157,7 @@ def test_what_effects_delay_is_moved_back_to_its_place(song, sustaining, tmp_pat
     slow = with_effects(sustaining, tmp_path, EffectSettings("pitch_shift", {"semitones": 0.0}))
     engine = Engine(slow, RATE, 4096)
     late = np.concatenate(list(play_events(engine, read_midi_file(song).events(RATE), 2 * RATE, 4096)), axis=1)
-    rendered, n = render(song, slow), engine.latency_samples
+    rendered, n = render(song, slow, gain_db=0.0), engine.latency_samples
     assert n > 100
     assert np.array_equal(rendered[:, : 2 * RATE - n], late[:, n:])
 
@@ -456,3 +456,19 @@ def test_an_instrument_takes_what_mido_reads_from_a_file(sustaining):
     assert np.array_equal(sustaining([*others, down], 0.5), loud)
     bare = sustaining([([0x90, 60, 100], 0.0), (b"\xc0\x05", 0.1), (b"\xff\x51\x03\x06\x1a\x80", 0.2)], 0.5)
     assert np.array_equal(bare, loud)
+
+
+def test_a_mix_of_several_channels_leaves_headroom_and_gain_overrides_it(tmp_path, sustaining):
+    path = tmp_path / "four.mid"
+    write_midi_file(path, [note(0, 480, 60 + channel, channel, velocity=60) for channel in range(4)])
+    alone = render(path, sustaining, RATE, gain_db=0.0)
+    assert np.allclose(render(path, sustaining, RATE), alone / 2.0, atol=1e-6)  # 10·log10(4) = 6.02 dB
+    assert np.allclose(render(path, sustaining, RATE, gain_db=-20.0), alone / 10.0, atol=1e-6)
+
+
+def test_a_mix_that_is_limited_says_so(tmp_path, sustaining):
+    path = tmp_path / "loud.mid"
+    write_midi_file(path, [note(0, 1920, key, velocity=127) for key in range(40, 80)])
+    report = render_file(path, tmp_path / "loud.wav", sustaining, RATE, gain_db=24.0)
+    assert report.limited_seconds > 0.5
+    assert any("lower --gain" in warning for warning in report.warnings)

@@ -19,6 +19,7 @@ from neuralsynth.units import hz_to_note
 WINDOW_SECONDS, HOP_SECONDS = 0.25, 0.1
 _STEP_SECONDS = 0.01  # of the level in which attacks are seen
 _UNHEARD_DB = 40.0  # windows this far below the loudest are not listened to
+_SOFTEST_DB = 30.0  # a note is no softer than this below the loudest
 _SAME_NOTE = 0.6  # semitones
 _SLIPS = np.array([0.0, 12.0, 19.0, 24.0])  # how far the ear may slip within one note: to an overtone and back
 _DYING_DB = 20.0  # what is softer than its note by so much, and was not struck, is the end of it
@@ -113,7 +114,8 @@ def _runs(audio: np.ndarray, sample_rate: int, attacks: np.ndarray) -> list[_Run
             runs[-1] = _Run([*last.windows, i], np.append(last.notes, heard), np.append(last.level_db, level_db[i]))
         else:
             runs.append(_Run([i], np.array([heard]), level_db[i : i + 1]))
-    return [run for run in runs if len(run.windows) > 1] or runs
+    clear = [run for run in runs if len(run.windows) > 1 and run.level_db.max() > -_SOFTEST_DB]
+    return clear or runs
 
 
 def _goes_on(run: _Run, window: int, heard: float, level_db: np.ndarray, attacks: np.ndarray) -> bool:
@@ -139,7 +141,7 @@ def _attacks(audio: np.ndarray, sample_rate: int) -> np.ndarray:
     behind = np.lib.stride_tricks.sliding_window_view(level_db, _RISE_STEPS)[:-_RISE_STEPS].mean(axis=1)
     rises = (ahead - behind > _RISE_DB) & (ahead > level_db.max() - 30.0)
     first = np.flatnonzero(rises & ~np.concatenate([[False], rises[:-1]]))
-    return (first + _RISE_STEPS - 1) * _STEP_SECONDS
+    return (first + 2 * _RISE_STEPS - 1) * _STEP_SECONDS
 
 
 def _bounds(runs: list[_Run], index: int, attacks: np.ndarray, end: float) -> tuple[float, float]:

@@ -22,6 +22,7 @@ _COMMANDS = {
     "render": "playing",
     "train": "making",
     "score": "reports",
+    "match": "matching",
     "bench": "reports",
 }
 

@@ -41,6 +41,13 @@ from neuralsynth.cli.parts import ChannelPreset, Number, as_json, progress_bar, 
     metavar="FILE",
     help="controller map (.toml): which controllers of the song turn which knobs",
 )
+@click.option(
+    "--gain",
+    "gain_db",
+    type=Number(-60, 24, "dB"),
+    metavar="DB",
+    help="level of the mix  [default: 0 dB for one channel, 10 log10(N) lower for N channels]",
+)
 @click.option("--sample-rate", type=Number(8000, 192_000, "Hz", whole=True), default=48_000, show_default=True)
 @click.option(
     "--depth", type=click.Choice(["16", "24", "32f"]), default="24", show_default=True, help="bits per sample"
@@ -49,7 +56,9 @@ from neuralsynth.cli.parts import ChannelPreset, Number, as_json, progress_bar, 
 @click.option("--stems", type=click.Path(path_type=Path), help="also write each channel to a file in this folder")
 @click.option("--force", is_flag=True, help="replace existing files")
 @click.option("--json", "json_", is_flag=True, help="report as JSON")
-def render(song, output, preset, channels, bank, map_, sample_rate, depth, picture, stems, force, json_) -> None:
+def render(
+    song, output, preset, channels, bank, map_, gain_db, sample_rate, depth, picture, stems, force, json_
+) -> None:
     """Render a MIDI file through an instrument and its effects to an audio file.
 
     \b
@@ -66,7 +75,7 @@ def render(song, output, preset, channels, bank, map_, sample_rate, depth, pictu
     if picture is not None:
         check_picture_name(picture)
         require_new(picture, force)
-    options = {"preset": preset, "channels": dict(channels), "programs": bank, "controls": map_}
+    options = {"preset": preset, "channels": dict(channels), "programs": bank, "controls": map_, "gain_db": gain_db}
     options |= {"sample_rate": sample_rate, "depth": depth, "overwrite": force}
     with progress_bar(f"rendering {song.name}", "s") as progress:
         report = render_file(song, output, progress=progress, **options)

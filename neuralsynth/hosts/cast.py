@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -80,8 +81,16 @@ class Cast:
         """The channels 0..15 whose patches play the notes: those with notes, or the masters of their MPE zones."""
         return tuple(sorted({self._leaders.get(channel, channel) for channel in self._song.channels_used()}))
 
-    def engine(self, sample_rate: float, only: int | None = None) -> Engine:
+    @property
+    def headroom_db(self) -> float:
+        """How far the mix is turned down: players that know nothing of each other add up in power."""
+        return 10.0 * math.log10(max(len(self.players), 1))
+
+    def engine(self, sample_rate: float, only: int | None = None, gain_db: float | None = None) -> Engine:
         """An engine with every patch that the players need (or that `only` one does), their keys decoded.
+
+        Args:
+            gain_db: level of the mix; None leaves `headroom_db` for the players together.
 
         Raises:
             NeuralSynthError: as `Patch.load` and `Engine`.
@@ -101,7 +110,8 @@ class Cast:
             for (bank, program), choice in self._answers(player).items():
                 if choice in patches:
                     brought[player, bank, program] = patches[choice]
-        engine = Engine(start, sample_rate, BLOCK_SIZE, SongPrograms(brought), self._controls)
+        level_db = -self.headroom_db if gain_db is None else gain_db
+        engine = Engine(start, sample_rate, BLOCK_SIZE, SongPrograms(brought), self._controls, level_db)
         for player, patch, keys in struck:
             engine.performer.band.prepare(player, patch, keys.tolist())
         return engine

@@ -84,9 +84,8 @@ def _column_power(audio: np.ndarray, n_samples: int, width: int) -> np.ndarray:
     half = _FFT_SIZE // 2
     padded = np.zeros(n_samples + _FFT_SIZE)
     padded[half : half + len(audio)] = audio
-    if half < len(audio) == n_samples:  # the end of the picture is no end of the sound
-        padded[half + n_samples :] = audio[-half - 1 : -1][::-1]
-    starts = np.linspace(0, n_samples - 1, width).astype(int)
+    # The last column ends with the sounds: where they were cut is no end to be seen.
+    starts = np.linspace(0, max(0, n_samples - half), width).astype(int)
     frames = padded[starts[:, None] + np.arange(_FFT_SIZE)] * np.hanning(_FFT_SIZE)
     return np.abs(np.fft.rfft(frames, axis=1)).T ** 2
 

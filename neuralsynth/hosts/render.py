@@ -26,6 +26,8 @@ if TYPE_CHECKING:  # the engine takes a second to import: a bad song or name is 
 
 #: The tail ends when nothing sounds, the output is below this level, and no echo is to come; so much silence stays.
 QUIET_DB, QUIET_SECONDS, LONGEST_TAIL_SECONDS = -90.0, 0.25, 60.0
+#: A share of the song that is limited without being worth a warning.
+MUCH_LIMITED = 0.02
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class RenderReport:
     rms_db: float
     notes: int
     stolen_voices: int
+    limited_seconds: float  # how long the output guard lowered the mix by 1 dB or more
     muted_faults: int
     ignored_messages: int  # that said nothing to the instrument
     times_real_time: float
@@ -56,6 +59,7 @@ def render(
     channels: Mapping[int, Choice] | None = None,
     programs: str | Path | Performance | None = None,
     controls: str | Path | ControllerMap | None = None,
+    gain_db: float | None = None,
 ) -> np.ndarray:
     """Render a MIDI file: float32 `[2, samples]`, tails included.
 
@@ -65,12 +69,13 @@ def render(
         channels: MIDI channel 1..16 -> preset, whatever the song's program changes say.
         programs: performance (name, path, or loaded) that says what channels start with and what programs bring.
         controls: controller map, or its path.
+        gain_db: level of the mix; None turns the mix of N channels down by 10·log10(N) dB.
 
     Raises:
         NeuralSynthError: as `read_midi_file`, `Cast` and `Cast.engine`.
     """
     song = read_midi_file(midi_path)
-    engine = Cast(song, preset, channels, programs, controls).engine(sample_rate)
+    engine = Cast(song, preset, channels, programs, controls).engine(sample_rate, gain_db=gain_db)
     return np.concatenate(list(song_blocks(song, engine)), axis=1)
 
 
@@ -85,6 +90,7 @@ def render_file(
     progress: Callable[[float, float], None] | None = None,
     programs: str | Path | Performance | None = None,
     controls: str | Path | ControllerMap | None = None,
+    gain_db: float | None = None,
 ) -> RenderReport:
     """Render a MIDI file into a wav or flac file, block by block.
 
@@ -101,7 +107,7 @@ def render_file(
     began = time.perf_counter()
     song = read_midi_file(midi_path)
     cast = Cast(song, preset, channels, programs, controls)
-    engine, meter = cast.engine(sample_rate), Meter()
+    engine, meter = cast.engine(sample_rate, gain_db=gain_db), Meter()
     with audio_writer(output, sample_rate, depth) as write:
         for block in song_blocks(song, engine):
             meter.add(block)
@@ -121,6 +127,7 @@ def render_stems(
     overwrite: bool = False,
     programs: str | Path | Performance | None = None,
     controls: str | Path | ControllerMap | None = None,
+    gain_db: float | None = None,
 ) -> list[Path]:
     """Render each channel that holds notes into `folder`/channel-NN.wav, with its effects; returns the paths.
 
@@ -142,7 +149,7 @@ def render_stems(
         path = folder / f"channel-{channel + 1:02d}.wav"
         check_output(path, midi_path, overwrite)
         with audio_writer(path, sample_rate, depth) as write:
-            for block in song_blocks(song, cast.engine(sample_rate, only=channel)):
+            for block in song_blocks(song, cast.engine(sample_rate, channel, gain_db)):
                 write(block)
         paths.append(path)
     return paths
@@ -169,6 +176,8 @@ def _report(
     output: str, song: Song, engine: Engine, meter: Meter, took_seconds: float, warnings: tuple[str, ...]
 ) -> RenderReport:
     seconds = meter.n_samples / engine.sample_rate
+    if engine.limited_seconds > MUCH_LIMITED * seconds:
+        warnings += (f"the mix is too loud: {engine.limited_seconds:.0f} s of it were limited; use a lower --gain",)
     return RenderReport(
         output=output,
         seconds=round(seconds, 3),
@@ -177,6 +186,7 @@ def _report(
         rms_db=round(float(gain_to_db(meter.rms)), 2),
         notes=song.n_notes,
         stolen_voices=sum(part.pool.stolen_voices for part in engine.parts),
+        limited_seconds=round(engine.limited_seconds, 2),
         muted_faults=engine.faults,
         ignored_messages=engine.ignored,
         times_real_time=round(seconds / max(took_seconds, 1e-9), 1),

@@ -9,25 +9,24 @@ from neuralsynth.units import note_name
 
 _BLACK = {1, 3, 6, 8, 10}  # semitones of an octave
 _LOWEST_DB = -60.0
-_PIANO = (21, 108)
 
 
 def level_chart(curves: Sequence[LevelCurve], kinds: Sequence[str]) -> str:
     """Curves over velocity 0 to 127, with the recordings as circles; `kinds` are their classes."""
-    width, height, left, bottom = 560.0, 280.0, 38.0, 24.0
+    width, height, left, bottom = 470.0, 260.0, 38.0, 24.0
     lowest = min((db for c in curves for db in c.played_db), default=_LOWEST_DB)
     lowest = max(_LOWEST_DB, 10.0 * (lowest // 10.0))
     highest = max([0.0, *(db for c in curves for _, db in c.recorded)]) + 2.0
 
     def x(velocity: float) -> float:
-        return left + (width - left - 8.0) * velocity / 127.0
+        return left + (width - left - 14.0) * velocity / 127.0
 
     def y(db: float) -> float:
         return 6.0 + (height - bottom - 6.0) * (highest - max(db, lowest)) / (highest - lowest)
 
     parts = [f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="level in dB against velocity">']
     for db in range(round(lowest), 1, 10):
-        parts.append(f'<line class="grid" x1="{left:g}" x2="{width - 8:g}" y1="{y(db):.1f}" y2="{y(db):.1f}"/>')
+        parts.append(f'<line class="grid" x1="{left:g}" x2="{width - 14:g}" y1="{y(db):.1f}" y2="{y(db):.1f}"/>')
         parts.append(f'<text x="{left - 6:g}" y="{y(db) + 4:.1f}" text-anchor="end">{db}</text>')
     parts += [f'<text x="{x(v):.1f}" y="{height - 6:g}" text-anchor="middle">{v}</text>' for v in (1, 32, 64, 96, 127)]
     for kind, curve in zip(kinds, curves, strict=False):
@@ -39,7 +38,7 @@ def level_chart(curves: Sequence[LevelCurve], kinds: Sequence[str]) -> str:
 
 def keyboard_chart(low: int, high: int, scored: Collection[int]) -> str:
     """A keyboard: the recorded range shaded, the scored keys marked."""
-    first, last = min(_PIANO[0], low) // 12 * 12, max(_PIANO[1], high)
+    first, last = max(0, (low - 6) // 12 * 12), min(127, (high + 6) // 12 * 12 + 11)
     whites = [key for key in range(first, last + 1) if key % 12 not in _BLACK]
     step, height = 10.0, 62.0
     places = {key: i * step for i, key in enumerate(whites)}
@@ -54,6 +53,6 @@ def keyboard_chart(low: int, high: int, scored: Collection[int]) -> str:
             centre = places[key] + 0.5 * wide
             parts.append(f'<circle class="mark" cx="{centre:.1f}" cy="{tall - 6:.1f}" r="2.8"/>')
     parts += [
-        f'<text x="{places[key]:.1f}" y="{height + 14:g}">{note_name(key)}</text>' for key in whites if key % 24 == 0
+        f'<text x="{places[key]:.1f}" y="{height + 14:g}">{note_name(key)}</text>' for key in whites if key % 12 == 0
     ]
     return "".join(parts) + "</svg>"

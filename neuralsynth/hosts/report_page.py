@@ -126,15 +126,14 @@ def _verdict(score: Score) -> str:
     mean, count = score.quality(), len(score.recordings)
     one = count == 1
     what = "1 recording" if one else f"{count} recordings"
-    seen = "it never heard in training" if score.held_out else f"{'that' if one else 'all of which'} it was trained on"
-    ratio = mean.play_db / mean.sampler_db if mean.sampler_db else math.nan
-    told = f"Scored on <strong>{what}</strong> {seen}: it plays them at <strong>{decibels(mean.play_db)} dB</strong>"
+    seen = " that it never heard in training" if score.held_out else f", {'which' if one else 'all of which'} it knows"
+    ratio = _ratio(mean)
+    told = f"Scored on <strong>{what}</strong>{seen}: it plays {'it' if one else 'them'} at <strong>{decibels(mean.play_db)} dB</strong>"
     if not math.isfinite(ratio):
         return f"{told}. There was no other pitch for a sampler to use."
     side = f"{100 * abs(1 - ratio):.0f} % {'closer' if ratio <= 1 else 'farther'}"
-    return (
-        f"{told}, <strong>{side}</strong> than a sampler with the nearest recording ({decibels(mean.sampler_db)} dB)."
-    )
+    told += f", <strong>{side}</strong> than a sampler with the nearest recording ({decibels(mean.sampler_db)} dB)."
+    return told if score.held_out else f"{told} Notes it was trained on show what it remembers, not what it can guess."
 
 
 def _figures(score: Score) -> str:
@@ -147,10 +146,9 @@ def _figures(score: Score) -> str:
         for name, says in _DISTANCES.items()
         for value in [getattr(mean, f"{name}_db")]
     ]
-    ratio = mean.play_db / mean.sampler_db if mean.sampler_db else math.nan
     cards.append(
         '<div class="card figure main"><div class="name"><span>play / sampler</span>'
-        f'<span class="value {_side(mean)}" data-figure="play_over_sampler">{decibels(ratio)}</span></div>'
+        f'<span class="value {_side(mean)}" data-figure="play_over_sampler">{decibels(_ratio(mean))}</span></div>'
         "<p>Below 1 the instrument is closer to the recording than a sampler is. This is the figure to judge by.</p>"
         "</div>\n"
     )
@@ -195,8 +193,8 @@ def _table(score: Score, notes: Sequence[NoteClips]) -> str:
     cells = "".join(_table_cell(name, getattr(mean, f"{name}_db"), largest) for name in _DISTANCES)
     return (
         '<section id="notes">\n<h2>Every scored note</h2>\n<p class="soft">Bars share one scale. A linked note can be '
-        'heard above.</p>\n<div class="card scroll"><table>\n<thead><tr><th>note</th><th>velocity</th>'
-        f"{''.join(f'<th>{name}</th>' for name in _DISTANCES)}<th>play / sampler</th></tr></thead>\n<tbody>\n{body}"
+        'heard above.</p>\n<div class="card scroll"><table>\n<thead><tr><th>note</th><th class="number">velocity</th>'
+        f"{''.join(f'<th>{name}</th>' for name in _DISTANCES)}<th class="number">play / sampler</th></tr></thead>\n<tbody>\n{body}"
         f"</tbody>\n<tfoot><tr><th>mean</th><td></td>{cells}{_ratio_cell(mean)}</tr></tfoot>\n</table></div>\n"
         f"{_skipped(score.skipped)}</section>\n"
     )
@@ -216,8 +214,7 @@ def _table_cell(name: str, value: float, largest: float) -> str:
 
 
 def _ratio_cell(row: RecordingScore | Quality) -> str:
-    ratio = row.play_db / row.sampler_db if row.sampler_db else math.nan
-    return f'<td class="number {_side(row)}">{decibels(ratio)}</td>'
+    return f'<td class="number {_side(row)}">{decibels(_ratio(row))}</td>'
 
 
 def _skipped(skipped: Sequence[str]) -> str:
@@ -235,8 +232,8 @@ def _dynamics(spec: InstrumentSpec, score: Score, curves: Sequence[LevelCurve]) 
     scored = {row.note for row in score.recordings}
     return (
         '<section id="dynamics">\n<h2>Range and dynamics</h2>\n<div class="two">\n<div class="card">'
-        '<h3>Level against velocity</h3><p class="hint">RMS of a note\'s first second, played without effects. Circles: '
-        "recordings of these keys, all moved by one constant.</p>"
+        '<h3>Level against velocity</h3><p class="hint">RMS of the first second, played without effects. '
+        "Circles: recordings of these keys, all moved by one constant.</p>"
         f'{level_chart(curves, kinds)}<ul class="legend">{legend}</ul></div>\n<div class="card"><h3>Range</h3>'
         f'<p class="hint">{note_name(spec.note_low)} to {note_name(spec.note_high)} was recorded. Marked: the pitches '
         f"scored here.</p>{keyboard_chart(spec.note_low, spec.note_high, scored)}"
@@ -297,6 +294,10 @@ def _provenance(told: Provenance) -> dict[str, str]:
         "Steps": f"{told.steps} in {told.minutes:.1f} minutes",
         "Versions": ", ".join(f"{name} {version}" for name, version in told.versions.items()),
     }
+
+
+def _ratio(row: RecordingScore | Quality) -> float:
+    return row.play_db / row.sampler_db if row.sampler_db > 0.0 else math.nan
 
 
 def _side(row: RecordingScore | Quality) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -136,8 +137,7 @@ def level_curves(instrument: Instrument, score: Score, levels_db: dict[Recording
     """Level against velocity of three scored keys, played without the preset's effects."""
     zone = instrument.zones[0][1]
     dry = Instrument(msgspec.structs.replace(zone.preset, effects=()), zone.model, zone.path)
-    keys = sorted({row.note for row in score.recordings})
-    keys = sorted({keys[round(i)] for i in np.linspace(0, len(keys) - 1, 5)[1:4]}) if len(keys) > 3 else keys
+    keys = _low_middle_high(score.recordings)
     played = {key: [_played_level_db(dry, key, velocity) for velocity in VELOCITIES] for key in keys}
     heard = {key: [(r.velocity, db) for r, db in levels_db.items() if r.note == key] for key in keys}
     gaps = [np.interp(v, VELOCITIES, played[key]) - db for key in keys for v, db in heard[key]]
@@ -151,6 +151,13 @@ def level_curves(instrument: Instrument, score: Score, levels_db: dict[Recording
         )
         for key in keys
     ]
+
+
+def _low_middle_high(rows: Sequence[RecordingScore]) -> list[int]:
+    """A key of each third of the scored pitches, near its middle among those with the most layers."""
+    layers = Counter(note for note, _ in {(row.note, row.velocity) for row in rows})
+    thirds = [third for third in np.array_split(sorted(layers), 3) if len(third)]
+    return [int(min(third, key=lambda note: (-layers[note], abs(note - third.mean()), note))) for third in thirds]
 
 
 def clips_of(sounds: dict[str, np.ndarray]) -> tuple[Clip, ...]:
@@ -198,10 +205,8 @@ def _measured(instrument: Instrument, latent: np.ndarray, notes: Sequence[int], 
     """Medians of the descriptors over some notes at a latent."""
     batch = _decoded(instrument, latent, notes, velocity)
     grid = instrument.model.spec.grid()
-    told = [
-        describe(*(x[i].astype(np.float64) for x in (batch.partials, batch.ratios, batch.noise)), grid, float(note))
-        for i, note in enumerate(notes)
-    ]
+    partials, ratios, noise = (x.astype(np.float64) for x in (batch.partials, batch.ratios, batch.noise))
+    told = [describe(partials[i], ratios[i], noise[i], grid, float(note)) for i, note in enumerate(notes)]
     return {name: float(np.median([one[name] for one in told])) for name in told[0]}
 
 

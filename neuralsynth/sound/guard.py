@@ -26,6 +26,7 @@ FADE_SECONDS = 0.010
 HOLD_SECONDS = 0.005
 RELEASE_SECONDS = 0.100
 ABSURD_GAIN = 0.1  # -20 dB
+AUDIBLY_LIMITED = 10.0 ** (-1.0 / 20.0)
 PATIENCE_SECONDS = 1.0
 NOISE_POWER = 0.04  # mean square per channel after limiting: -14 dB of full scale
 NOISE_PREDICTION = 0.5  # share of the power that prediction leaves over: 1 is white, 0 is a sine
@@ -39,10 +40,13 @@ _GAIN, _HOLD, _FADE, _PATIENCE, _MUTED, _WAS_BAD, _R0, _R1, _R2, _X1, _X2 = rang
 
 
 class OutputGuard:
-    """Keeps `float32 [n_channels, n]` blocks harmless; `faults` counts stretches of non-finite input."""
+    """Keeps `float32 [n_channels, n]` blocks harmless.
+
+    `faults` counts stretches of non-finite input, `limited_samples` samples that the limiter lowered by 1 dB or more.
+    """
 
     def __init__(self, sample_rate: float, n_channels: int = 2):
-        self.faults = 0
+        self.faults = self.limited_samples = 0
         self.found_fault = False
         self._settings = np.array(
             [
@@ -62,7 +66,8 @@ class OutputGuard:
 
         [audio thread] Takes no lock, allocates nothing.
         """
-        n_bad, n_stretches = _guard(audio, self._state, self._settings)
+        n_bad, n_stretches, n_limited = _guard(audio, self._state, self._settings)
+        self.limited_samples += n_limited
         self.found_fault = n_bad > 0
         self.faults += n_stretches
         return audio
@@ -73,7 +78,7 @@ class OutputGuard:
         return self._state[_MUTED] != 0.0
 
     def reset(self) -> None:
-        """Forget all earlier sound; the count of faults stays."""
+        """Forget all earlier sound; the counts stay."""
         self._state[:] = 0.0
         self._state[_GAIN] = self._state[_FADE] = 1.0
         self.found_fault = False
@@ -92,7 +97,7 @@ def _unpredicted(r0, r1, r2):
 
 @compiled
 def _guard(audio, state, settings):
-    """Run the guard over `audio [C, n]` in place; returns the number of bad samples and of stretches of them."""
+    """Run the guard over `audio [C, n]` in place: how many samples were bad, in how many stretches, and limited."""
     n_channels, n_samples = audio.shape
     hold_samples, release, fade_step, patience, average = settings
     gain, hold, fade, muted = state[_GAIN], state[_HOLD], state[_FADE], state[_MUTED]
@@ -100,6 +105,7 @@ def _guard(audio, state, settings):
     r0, r1, r2, x1, x2 = state[_R0], state[_R1], state[_R2], state[_X1], state[_X2]
     n_bad = 0
     n_stretches = 0
+    n_limited = 0
     for i in range(n_samples):
         peak = 0.0
         bad = False
@@ -125,6 +131,8 @@ def _guard(audio, state, settings):
             gain += (1.0 - gain) * release
             gain = 1.0 if gain > 0.9999 else gain
             gain = min(gain, needed)
+
+        n_limited += gain < AUDIBLY_LIMITED
 
         # Autocorrelation of the limited sound at lags 0, 1, 2, and what two-tap prediction leaves of it.
         x0 = 0.0
@@ -157,4 +165,4 @@ def _guard(audio, state, settings):
     state[_GAIN], state[_HOLD], state[_FADE], state[_MUTED] = gain, hold, fade, muted
     state[_WAS_BAD], state[_PATIENCE] = was_bad, impatience
     state[_R0], state[_R1], state[_R2], state[_X1], state[_X2] = r0, r1, r2, x1, x2
-    return n_bad, n_stretches
+    return n_bad, n_stretches, n_limited

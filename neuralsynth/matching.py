@@ -1,0 +1,326 @@
+"""Match: from one recorded sound to a preset of an instrument that plays it.
+
+The steadiest loud note of the recording is found and analysed (`analysis`), the model's latent space is searched for
+the note nearest to it (`latent_search`), envelope and level are fitted, and the preset is played by the real engine to
+say how close it came. All distances are those of `analysis.distance`, in dB, at the recording's own tuning:
+
+- *floor*: the recording's own analysis, played back. What the description can do at best.
+- *match*: the preset as it is written.
+- *nearest*: the best of the model's named points, with a neutral envelope.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from neuralsynth.analysis import NoteAnalysis, analyse_note, distance
+from neuralsynth.analysis.files import checked_digest, read_checked, reason_without_file
+from neuralsynth.analysis.phrase import NotePlace, find_note
+from neuralsynth.envelope_fit import fit_envelope
+from neuralsynth.errors import PresetError, RecordingError, UsageError, one_line
+from neuralsynth.instrument import Instrument
+from neuralsynth.latent_search import LatentSearch, Place
+from neuralsynth.model import Decoded, InstrumentModel
+from neuralsynth.preset import Preset, find_preset, load_preset, save_preset, shipped_presets
+from neuralsynth.preset_sections import Envelope, Sound
+from neuralsynth.scoring import play_spectrum
+from neuralsynth.spectrum import SpectrumGrid
+from neuralsynth.storage import whole_file
+from neuralsynth.units import hz_to_note
+
+#: No more of a note than this is compared; what sustains does so within it.
+LONGEST_COMPARED_SECONDS = 8.0
+_LEAST_COMPARED_SECONDS = 0.1
+_GAIN_DB = (-60.0, 24.0)  # what a preset may say
+_CANDIDATES, _POINTS = 2, 3  # places of the search and named points that are listened to
+
+
+@dataclass(frozen=True)
+class Heard:
+    """The note of a recording that is to be matched."""
+
+    path: Path
+    audio: np.ndarray  # mono float64, the note alone
+    sample_rate: int
+    place: NotePlace
+    analyses: dict[bytes, NoteAnalysis]  # those made so far, by grid
+
+    def analysis(self, grid: SpectrumGrid) -> NoteAnalysis:
+        """The note on a model's grid.
+
+        Raises:
+            RecordingError: it cannot be described.
+        """
+        key = grid.frame_seconds.tobytes() + grid.band_edges_hz.tobytes() + bytes([grid.n_partials % 256])
+        if key not in self.analyses:
+            try:
+                self.analyses[key] = analyse_note(self.audio, self.sample_rate, self.place.note, grid)
+            except RecordingError as error:
+                raise RecordingError(f"{self.path}: {error}") from error
+        return self.analyses[key]
+
+    def held(self, analysis: NoteAnalysis) -> np.ndarray:
+        """What is compared: from the onset until a sustained note is let go, at most eight seconds."""
+        start = round(analysis.onset_seconds * self.sample_rate)
+        seconds = min(analysis.usable_seconds if analysis.sustains else np.inf, LONGEST_COMPARED_SECONDS)
+        return self.audio[start : start + round(max(seconds, _LEAST_COMPARED_SECONDS) * self.sample_rate)]
+
+
+@dataclass(frozen=True)
+class Match:
+    """A preset made for a recording, and how close it came."""
+
+    instrument: str  # the model's file name without its ending
+    preset: Preset  # its folder is the model's
+    note: int
+    velocity: int
+    tuning_cents: float  # of the recording; the preset itself stays in tune
+    floor_db: float
+    match_db: float
+    nearest_db: float
+    nearest_point: str
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def latent(self) -> tuple[float, ...]:
+        """Where in the model the sound lies."""
+        assert self.preset.sound.latent is not None
+        return self.preset.sound.latent
+
+    def to_json(self) -> dict:
+        """Plain values for `--json`."""
+        names = ("instrument", "note", "velocity", "tuning_cents", "floor_db", "match_db", "nearest_db")
+        rounded = {n: round(v, 3) if isinstance(v := getattr(self, n), float) else v for n in names}
+        sound, envelope = self.preset.sound, msgspec.structs.asdict(self.preset.envelope)
+        return {
+            **rounded,
+            "nearest_point": self.nearest_point,
+            "latent": list(self.latent),
+            "gain_db": sound.gain_db,
+            "envelope": envelope,
+            "remarks": list(self.remarks),
+        }
+
+
+def hear(path: Path | str, note: int | None = None) -> Heard:
+    """Read a recording and find its note; `note` (MIDI) says which one where the ear may slip.
+
+    Raises:
+        RecordingError: the file cannot be read, is silent, too short, or has no clear pitch.
+        MissingExtra: praat-parselmouth is not installed.
+    """
+    path = Path(path)
+    try:
+        checked_digest(path)
+        audio, sample_rate = read_checked(path)
+        place = find_note(audio, sample_rate, note)
+    except (RecordingError, OSError, UnicodeError) as error:
+        raise RecordingError(f"{path}: {reason_without_file(error, path)}") from error
+    return Heard(path, place.cut(audio, sample_rate), sample_rate, place, {})
+
+
+def match(heard: Heard, base: Preset, velocity: int | None = None) -> Match:
+    """The sound of `base`'s model nearest to a recording; velocity (MIDI) is searched too unless it is given.
+
+    Of `base` only the model, the voices, the wheels and the release are kept.
+
+    Raises:
+        RecordingError: the note cannot be described.
+        ModelError: the model cannot be used.
+        PresetError: the preset is made of layers, or its model is no spectral one.
+    """
+    return _Matching(heard, base, velocity).result()
+
+
+def match_all(
+    heard: Heard,
+    bases: Iterable[Preset],
+    velocity: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Match]:
+    """A match of each preset's model, the closest first; `progress` is called with (done, total)."""
+    bases, found = list(bases), []
+    for done, base in enumerate(bases, 1):
+        found.append(match(heard, base, velocity))
+        if progress is not None:
+            progress(done, len(bases))
+    return sorted(found, key=lambda one: one.match_db)
+
+
+def base_preset(name_or_path: str | Path) -> Preset:
+    """The preset whose model shall be matched.
+
+    Raises:
+        PresetError: there is no such preset, or it is made of layers.
+    """
+    path = find_preset(name_or_path)
+    preset = load_preset(path)
+    if preset.layers:
+        raise PresetError(f"{path}: is made of layers; give a preset that has a model, or an .onnx file")
+    return preset
+
+
+def shipped_bases() -> list[Preset]:
+    """One preset for every shipped model, the one called like it if there is one."""
+    found: dict[Path, Preset] = {}
+    for path in shipped_presets():
+        preset = load_preset(path)
+        if not preset.layers and (preset.model_path not in found or path.stem == preset.model_path.stem):
+            found[preset.model_path] = preset
+    return list(found.values())
+
+
+def save_match(found: Match, path: Path | str) -> list[Path]:
+    """Write the preset, its model copied beside it where it lies elsewhere; returns the copies.
+
+    Raises:
+        UsageError: another file of the model's name lies there.
+        OutputError: a file cannot be written.
+    """
+    path, copies = Path(path), []
+    model = found.preset.model_path
+    if path.parent.resolve() != model.parent.resolve():
+        pair = model.with_name(f"{model.stem}.check.npz")
+        for source in (model, pair) if pair.is_file() else (model,):
+            copies += _copied(source, path.parent)
+    save_preset(msgspec.structs.replace(found.preset, folder=path.parent), path)
+    return copies
+
+
+def _copied(source: Path, folder: Path) -> list[Path]:
+    """Copy a file into a folder; nothing if the same is there."""
+    target = folder / source.name
+    if target.exists():
+        if target.is_file() and target.read_bytes() == source.read_bytes():
+            return []
+        raise UsageError(f"{target}: exists already and is not the model of this preset; write into another folder")
+    with whole_file(target) as part:
+        shutil.copyfile(source, part)
+    return [target]
+
+
+class _Matching:
+    """One recording against one model."""
+
+    def __init__(self, heard: Heard, base: Preset, velocity: int | None) -> None:
+        self._heard, self._base = heard, base
+        self._model = InstrumentModel.load(base.model_path)
+        spec = self._model.spec
+        if spec.kind != "spectral":
+            raise PresetError(f"{base.model_path}: is of kind {spec.kind!r}; only 'spectral' models can be matched")
+        self._note = heard.place.note
+        self._grid = spec.grid()
+        self._analysis = heard.analysis(self._grid)
+        self._reference = heard.held(self._analysis)
+        self._tuning = float(hz_to_note(self._analysis.pitch_hz))
+        self._search = LatentSearch(self._model, self._analysis, self._note, heard.sample_rate)
+        self._wanted_velocity = velocity
+
+    def result(self) -> Match:
+        """Search, fit, play and tell."""
+        places = self._search.nearest(self._wanted_velocity)[:_CANDIDATES]
+        points = self._search.at_points(self._wanted_velocity)[:_POINTS]
+        shaped = [(place, self._preset(place, self._envelope(place))) for place in (*places, points[0])]
+        plain = [(self._judged(preset, point), point, preset) for point, preset in self._neutral(points)]
+        nearest_db, nearest, _ = min(plain, key=lambda row: row[0])
+        judged = [(self._judged(preset, place), place, preset) for place, preset in shaped]
+        _, place, preset = min([*judged, *plain], key=lambda row: row[0])
+        preset, remarks = self._levelled(preset, place.velocity)
+        match_db = self._judged(preset, place)
+        floor = play_spectrum(
+            self._analysis.spectrum, self._tuning, len(self._reference), self._heard.sample_rate, self._sustain()
+        )
+        return Match(
+            instrument=self._base.model_path.stem,
+            preset=self._told(preset, place, match_db),
+            note=self._note,
+            velocity=place.velocity,
+            tuning_cents=100.0 * (self._tuning - self._note),
+            floor_db=distance(self._reference, floor, self._heard.sample_rate),
+            match_db=match_db,
+            nearest_db=nearest_db,
+            nearest_point=nearest.start,
+            remarks=(*self._range_remarks(), *remarks),
+        )
+
+    def _neutral(self, places: list[Place]) -> list[tuple[Place, Preset]]:
+        envelope = Envelope(release_seconds=self._base.envelope.release_seconds)
+        return [(place, self._preset(place, envelope)) for place in places]
+
+    def _sustain(self) -> tuple[float, float] | None:
+        region = self._model.spec.sustain
+        return (region.start_seconds, region.end_seconds) if region else None
+
+    def _envelope(self, place: Place) -> Envelope:
+        spec = self._model.spec
+        note = np.clip(self._note, spec.note_low, spec.note_high)
+        decoded = self._model.decode(place.latent[None], np.array([note]), np.array([place.velocity / 127.0]))
+        assert isinstance(decoded, Decoded)
+        heard = self._heard
+        return fit_envelope(
+            heard.audio, heard.sample_rate, self._analysis, decoded.note(0, self._grid), self._base.envelope
+        )
+
+    def _preset(self, place: Place, envelope: Envelope) -> Preset:
+        base = self._base
+        return Preset(
+            name=base.name,
+            model=base.model,
+            folder=base.folder,
+            licence=self._model.spec.licence[:100],
+            sound=Sound(latent=tuple(float(x) for x in place.latent)),
+            envelope=envelope,
+            modulation=base.modulation,
+            voices=base.voices,
+        )
+
+    def _play(self, preset: Preset, velocity: int) -> np.ndarray:
+        """The held note of a preset at the recording's tuning, mono, as long as what is compared."""
+        cents = 100.0 * (self._tuning - self._note)
+        tuned = msgspec.structs.replace(preset, sound=msgspec.structs.replace(preset.sound, tune_cents=cents))
+        instrument = Instrument(tuned, self._model, self._base.model_path)
+        rate = self._heard.sample_rate
+        strike = [(bytes([0x90, self._note, velocity]), 0.0)]
+        return instrument(strike, len(self._reference) / rate, rate, num_channels=1)[0]
+
+    def _judged(self, preset: Preset, place: Place) -> float:
+        return distance(self._reference, self._play(preset, place.velocity), self._heard.sample_rate)
+
+    def _levelled(self, preset: Preset, velocity: int) -> tuple[Preset, list[str]]:
+        """The preset at the recording's level, and what to say if that cannot be."""
+        gain_db = 0.0
+        for _ in range(2):  # a second time, since what is too loud at first is held down by the output guard
+            played = self._play(preset, velocity)
+            gain_db += _level_db(self._reference) - _level_db(played)
+            sound = msgspec.structs.replace(preset.sound, gain_db=round(float(np.clip(gain_db, *_GAIN_DB)), 2))
+            preset = msgspec.structs.replace(preset, sound=sound)
+        remarks = []
+        if not _GAIN_DB[0] <= gain_db <= _GAIN_DB[1]:
+            remarks.append(f"{gain_db - sound.gain_db:+.1f} dB are missing to the recording's level")
+        return preset, remarks
+
+    def _range_remarks(self) -> list[str]:
+        spec = self._model.spec
+        remarks = []
+        if not spec.note_low <= self._note <= spec.note_high:
+            own = f"{spec.note_low} to {spec.note_high}"
+            remarks.append(f"note {self._note} lies outside the instrument's own range, {own}")
+        if abs(self._tuning - self._note) > 1.0:
+            remarks.append(f"sounds {self._tuning - self._note:+.1f} semitones from note {self._note}")
+        return remarks
+
+    def _told(self, preset: Preset, place: Place, match_db: float) -> Preset:
+        """The preset with a name and a sentence."""
+        source = one_line(self._heard.path.name, 80)
+        says = f"matched to {source} (note {self._note}, velocity {place.velocity}): {match_db:.2f} dB away"
+        return msgspec.structs.replace(preset, name=one_line(self._heard.path.stem, 80) or "Match", says=says)
+
+
+def _level_db(audio: np.ndarray) -> float:
+    return float(10.0 * np.log10(max(float(np.mean(np.square(audio, dtype=np.float64))), 1e-20)))
