@@ -24,7 +24,7 @@ $(DEV): $(BIN)/python pyproject.toml
 
 demo: $(PLAY)  ## render the demo tune with the shipped instruments: demo/low-water.wav and a picture of it
 	mkdir -p demo
-	$(BIN)/neuralsynth render presets/demo-tune.mid -o demo/low-water.wav --picture demo/low-water.png --force \
+	$(BIN)/neuralsynth render presets/demo-tune.mid -o demo/low-water.wav --gain 4 --picture demo/low-water.png --force \
 	    -p upright-piano --channel 2=alto-sax --channel 3=cello
 
 test: $(DEV)  ## run all tests

@@ -22,9 +22,9 @@ N_BANDS = 64
 _HIGHEST_SHARE_OF_RATE = 0.45
 _FLOOR_DB = 80.0
 _ROBUST_DB = 4.0  # larger differences count by their size, not by its square
-_PRIOR_DB = 0.045  # what one deviation from the middle of the prior costs,
+_PRIOR_DB = 0.15  # what one deviation from the nearest named point costs,
 _FAR, _FAR_PRIOR_DB = 2.5, 0.5  # and what one beyond so many costs: few trained notes lie there
-_VIBRATO_DB_PER_CENT = 0.05
+_VIBRATO_DB_PER_CENT = 0.15
 _STEP = 0.05  # of the finite differences
 _LEAST_BOUND, _BEYOND_POINTS = 4.0, 1.0  # how far the search goes
 _REFINED = 3  # starts that are refined
@@ -79,9 +79,9 @@ class LatentSearch:
         for start in starts[:_REFINED]:
             x = self._as_numbers(start, len(reach))
             result = least_squares(
-                lambda x, v=start.velocity: self._residuals(x[None], v)[0],
+                lambda x, s=start: self._residuals(x[None], s)[0],
                 np.clip(x, -0.999 * reach, 0.999 * reach),
-                jac=lambda x, v=start.velocity: self._slopes(x, v),
+                jac=lambda x, s=start: self._slopes(x, s),
                 bounds=(-reach, reach), max_nfev=_EVALUATIONS, xtol=1e-4, ftol=1e-4,
             )  # fmt: skip
             found.append(self._place(result.x, start))
@@ -143,15 +143,17 @@ class LatentSearch:
         cost = np.sum(self._compare(latent[None], np.array([velocity / 127.0])) ** 2)
         return Place(latent, velocity, float(cost), start.start)
 
-    def _residuals(self, x: np.ndarray, velocity: int) -> np.ndarray:
+    def _residuals(self, x: np.ndarray, start: Place) -> np.ndarray:
         """Rows of numbers to weighted differences and what the prior costs, `[N, R]` in dB."""
         size = self._spec.latent_size
-        differences = self._compare(x[:, :size], self._velocity(x, velocity) / 127.0)
+        differences = self._compare(x[:, :size], self._velocity(x, start.velocity) / 127.0)
+        away = x.copy()
+        away[:, :size] -= self._spec.points[start.start]
         beyond = np.maximum(np.abs(x) - _FAR, 0.0)
-        return np.concatenate([differences, x * _PRIOR_DB, beyond * _FAR_PRIOR_DB], axis=1)
+        return np.concatenate([differences, away * _PRIOR_DB, beyond * _FAR_PRIOR_DB], axis=1)
 
-    def _slopes(self, x: np.ndarray, velocity: int) -> np.ndarray:
-        rows = self._residuals(np.concatenate([x[None], x + _STEP * np.eye(len(x))]), velocity)
+    def _slopes(self, x: np.ndarray, start: Place) -> np.ndarray:
+        rows = self._residuals(np.concatenate([x[None], x + _STEP * np.eye(len(x))]), start)
         return ((rows[1:] - rows[0]) / _STEP).T
 
     def _compare(self, latent: np.ndarray, velocity: np.ndarray) -> np.ndarray:

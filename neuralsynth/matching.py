@@ -19,57 +19,24 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from neuralsynth.analysis import NoteAnalysis, analyse_note, distance
-from neuralsynth.analysis.files import checked_digest, read_checked, reason_without_file
-from neuralsynth.analysis.phrase import NotePlace, find_note
+from neuralsynth.analysis import distance
+from neuralsynth.analysis.heard import Heard, hear
 from neuralsynth.envelope_fit import fit_envelope
-from neuralsynth.errors import PresetError, RecordingError, UsageError, one_line
+from neuralsynth.errors import PresetError, UsageError, one_line
 from neuralsynth.instrument import Instrument
 from neuralsynth.latent_search import LatentSearch, Place
 from neuralsynth.model import Decoded, InstrumentModel
 from neuralsynth.preset import Preset, find_preset, load_preset, save_preset, shipped_presets
 from neuralsynth.preset_sections import Envelope, Sound
 from neuralsynth.scoring import play_spectrum
-from neuralsynth.spectrum import SpectrumGrid
 from neuralsynth.storage import whole_file
 from neuralsynth.units import hz_to_note
 
-#: No more of a note than this is compared; what sustains does so within it.
-LONGEST_COMPARED_SECONDS = 8.0
-_LEAST_COMPARED_SECONDS = 0.1
+__all__ = ["Heard", "Match", "base_preset", "hear", "match", "match_all", "save_match", "shipped_bases"]
+
 _GAIN_DB = (-60.0, 24.0)  # what a preset may say
+_MISSED_DB = 0.5  # a level missed by more is told
 _CANDIDATES, _POINTS = 2, 3  # places of the search and named points that are listened to
-
-
-@dataclass(frozen=True)
-class Heard:
-    """The note of a recording that is to be matched."""
-
-    path: Path
-    audio: np.ndarray  # mono float64, the note alone
-    sample_rate: int
-    place: NotePlace
-    analyses: dict[bytes, NoteAnalysis]  # those made so far, by grid
-
-    def analysis(self, grid: SpectrumGrid) -> NoteAnalysis:
-        """The note on a model's grid.
-
-        Raises:
-            RecordingError: it cannot be described.
-        """
-        key = grid.frame_seconds.tobytes() + grid.band_edges_hz.tobytes() + bytes([grid.n_partials % 256])
-        if key not in self.analyses:
-            try:
-                self.analyses[key] = analyse_note(self.audio, self.sample_rate, self.place.note, grid)
-            except RecordingError as error:
-                raise RecordingError(f"{self.path}: {error}") from error
-        return self.analyses[key]
-
-    def held(self, analysis: NoteAnalysis) -> np.ndarray:
-        """What is compared: from the onset until a sustained note is let go, at most eight seconds."""
-        start = round(analysis.onset_seconds * self.sample_rate)
-        seconds = min(analysis.usable_seconds if analysis.sustains else np.inf, LONGEST_COMPARED_SECONDS)
-        return self.audio[start : start + round(max(seconds, _LEAST_COMPARED_SECONDS) * self.sample_rate)]
 
 
 @dataclass(frozen=True)
@@ -106,23 +73,6 @@ class Match:
             "envelope": envelope,
             "remarks": list(self.remarks),
         }
-
-
-def hear(path: Path | str, note: int | None = None) -> Heard:
-    """Read a recording and find its note; `note` (MIDI) says which one where the ear may slip.
-
-    Raises:
-        RecordingError: the file cannot be read, is silent, too short, or has no clear pitch.
-        MissingExtra: praat-parselmouth is not installed.
-    """
-    path = Path(path)
-    try:
-        checked_digest(path)
-        audio, sample_rate = read_checked(path)
-        place = find_note(audio, sample_rate, note)
-    except (RecordingError, OSError, UnicodeError) as error:
-        raise RecordingError(f"{path}: {reason_without_file(error, path)}") from error
-    return Heard(path, place.cut(audio, sample_rate), sample_rate, place, {})
 
 
 def match(heard: Heard, base: Preset, velocity: int | None = None) -> Match:
@@ -294,15 +244,15 @@ class _Matching:
 
     def _levelled(self, preset: Preset, velocity: int) -> tuple[Preset, list[str]]:
         """The preset at the recording's level, and what to say if that cannot be."""
-        gain_db = 0.0
+        missing_db = 0.0
         for _ in range(2):  # a second time, since what is too loud at first is held down by the output guard
-            played = self._play(preset, velocity)
-            gain_db += _level_db(self._reference) - _level_db(played)
-            sound = msgspec.structs.replace(preset.sound, gain_db=round(float(np.clip(gain_db, *_GAIN_DB)), 2))
-            preset = msgspec.structs.replace(preset, sound=sound)
+            wanted_db = preset.sound.gain_db + _level_db(self._reference) - _level_db(self._play(preset, velocity))
+            gain_db = round(float(np.clip(wanted_db, *_GAIN_DB)), 2)
+            missing_db = wanted_db - gain_db
+            preset = msgspec.structs.replace(preset, sound=msgspec.structs.replace(preset.sound, gain_db=gain_db))
         remarks = []
-        if not _GAIN_DB[0] <= gain_db <= _GAIN_DB[1]:
-            remarks.append(f"{gain_db - sound.gain_db:+.1f} dB are missing to the recording's level")
+        if abs(missing_db) > _MISSED_DB:
+            remarks.append(f"{missing_db:+.1f} dB are missing to the recording's level; a gain ends at {gain_db:g} dB")
         return preset, remarks
 
     def _range_remarks(self) -> list[str]:

@@ -28,10 +28,6 @@ class Sound(msgspec.Struct, frozen=True):
     """What is decoded from the model, and its level and tuning. Without `point` and `latent`, its default point."""
 
     point: Annotated[str | None, Text("", says="a named point of the model")] = None
-    latent: Annotated[
-        tuple[float, ...] | None,
-        NumberList("", -LARGEST_LATENT, LARGEST_LATENT, MAX_LATENT, "instead of a point, a place of its own"),
-    ] = None
     axes: Annotated[dict[str, float], Numbers("", -1.0, 1.0, "positions along named axes of the model")] = {}
     gain_db: Annotated[float, knob(-60.0, 24.0, "dB", 1.0, "level of the whole preset")] = 0.0
     transpose_semitones: Annotated[int, knob(-48, 48, "semitones", 1.0, "every key sounds that much higher")] = 0
@@ -44,6 +40,10 @@ class Sound(msgspec.Struct, frozen=True):
     pan: _Pan = 0.0
     texture: Annotated[float, knob(0.0, 2.0, "", 1.0, "how much a held note lives; 0 stands still")] = 1.0
     dynamics: Annotated[float, knob(-1.0, 1.0, "", 1.0, "plays softer (-) or louder (+) layers than were struck")] = 0.0
+    latent: Annotated[
+        tuple[float, ...] | None,
+        NumberList("", -LARGEST_LATENT, LARGEST_LATENT, MAX_LATENT, "instead of a point, a place of its own"),
+    ] = None
 
     def __post_init__(self) -> None:
         """Refuse two places."""

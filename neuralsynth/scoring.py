@@ -140,7 +140,7 @@ def score(
         try:
             row, sounds = _score_one(instrument, ears.hear(recording), *ears.neighbours(recording))
             rows.append(row)
-            if listen:
+            if listen is not None:
                 listen(row, sounds)
         except RecordingError as error:
             skipped.append(f"{recording.name}: {error}")

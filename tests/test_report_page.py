@@ -18,12 +18,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from neuralsynth.analysis import descriptors
 from neuralsynth.cli import main
-from neuralsynth.hosts import report_page as page_module
 from neuralsynth.hosts.picture import spectrogram_thumbnails
 from neuralsynth.hosts.report_page import MAX_BYTES, report_page, write_report
-from neuralsynth.hosts.report_sounds import CLIP_RATE, Gallery, axis_clips, level_curves, spread
+from neuralsynth.hosts.report_sounds import CLIP_RATE, VELOCITIES, Gallery, axis_clips, level_curves, spread
 from neuralsynth.instrument import Instrument
 from neuralsynth.scoring import RecordingScore, Score, Sounds, score
 from neuralsynth.spec import LatentAxis, Provenance, Quality
@@ -47,29 +45,35 @@ class Page(HTMLParser):
         assert not self.open, f"never closed: {self.open}"
 
     def handle_starttag(self, tag, attributes):
+        """Keep it; an attribute stands once."""
         self.elements.append((tag, dict(attributes)))
         assert len(attributes) == len(dict(attributes)), f"{tag} has an attribute twice"
         if tag not in VOID:
             self.open.append(tag)
 
     def handle_startendtag(self, tag, attributes):
+        """Only drawings have `<tag/>`."""
         assert "svg" in self.open, f"<{tag}/> outside of svg"
         self.elements.append((tag, dict(attributes)))
 
     def handle_endtag(self, tag):
+        """It closes what was opened last."""
         assert self.open, f"</{tag}> closes nothing"
         assert self.open.pop() == tag
 
     def handle_data(self, data):
+        """What a reader sees."""
         if not {"style", "script"} & set(self.open):
             self.texts.append(data)
 
     @property
     def text(self):
+        """All that a reader sees."""
         return " ".join(self.texts)
 
     def of(self, tag, css_class=""):
-        return [a for t, a in self.elements if t == tag and css_class in (a.get("class") or "").split() + [""]]
+        """Attributes of all such elements."""
+        return [a for t, a in self.elements if t == tag and css_class in [*(a.get("class") or "").split(), ""]]
 
 
 def record(instrument, folder, keys, velocities=(50, 110), seconds=0.8):
@@ -179,7 +183,9 @@ def test_a_row_holds_four_versions_of_one_length_at_equal_level(text, page):
     rows = re.findall(r'<article class="card listen" id="note-\d".*?</article>', text, re.DOTALL)
     assert len(rows) == 8
     for row in rows:
-        sounds = [soundfile.read(io.BytesIO(base64.b64decode(d))) for d in re.findall(r"audio/flac;base64,([^\"]+)", row)]
+        sounds = [
+            soundfile.read(io.BytesIO(base64.b64decode(d))) for d in re.findall(r"audio/flac;base64,([^\"]+)", row)
+        ]
         assert [rate for _, rate in sounds] == [CLIP_RATE] * 4
         assert len({len(audio) for audio, _ in sounds}) == 1
         seconds = float(re.search(r'data-seconds="([\d.]+)"', row)[1])
@@ -196,7 +202,9 @@ def test_the_versions_heard_are_the_ones_that_were_scored(scored):
     flac = {clip.label: soundfile.read(io.BytesIO(clip.flac))[0] for clip in note.clips}
     for name in ("floor", "play", "sampler"):
         # The sampler was recorded at another pitch and moved: its clip must sound at the recording's pitch, too.
-        peaks = [np.argmax(np.abs(np.fft.rfft(flac[which] * np.hanning(len(flac[which]))))) for which in ("recording", name)]
+        peaks = [
+            np.argmax(np.abs(np.fft.rfft(flac[which] * np.hanning(len(flac[which]))))) for which in ("recording", name)
+        ]
         assert abs(1200 * np.log2(peaks[0] / peaks[1])) < 30
         assert not np.array_equal(flac[name], flac["recording"])
 
@@ -212,7 +220,7 @@ def test_without_neighbours_there_is_no_sampler_to_hear_and_no_number():
 def test_a_page_without_any_neighbour_still_tells_the_rest(decaying):
     row = fake_row(sampler_db=math.nan, interpolated_db=math.nan)
     page = Page(report_page(decaying, fake_score(row), heard(row)))
-    assert "no other pitch" in page.text and "nan" not in page.text.lower().replace("finance", "")
+    assert "no other pitch" in page.text and not re.search(r"\bnan\b", page.text.lower())
 
 
 def test_names_from_files_cannot_become_html(decaying):
@@ -261,9 +269,10 @@ def test_listeners_notes_are_spread_over_the_range_and_its_layers():
 def test_a_gallery_of_a_large_folder_keeps_few_sounds_and_all_levels():
     rows = [fake_row(note, velocity) for note in range(20, 120) for velocity in (50, 100)]
     gallery = heard(*rows, seconds=0.01)
-    assert len(gallery._kept) < 64 and len(gallery.levels_db) == 200
+    assert len(gallery) == 64 and len(gallery.levels_db) == 200
     notes = [clips.score.note for clips in gallery.notes()]
-    assert notes[0] < 35 and notes[-1] > 105 and max(np.diff(notes)) < 25
+    assert notes[0] < 35 and notes[-1] > 105 and max(np.diff(notes)) < 22
+    assert {clips.score.velocity for clips in gallery.notes()} == {50, 100}
 
 
 def test_an_axis_is_measured_at_its_ends_and_in_the_middle(decaying):
@@ -284,24 +293,12 @@ def test_an_axis_of_an_unknown_kind_is_heard_without_a_number(decaying):
     assert colour.measured == (None, None, None) and len(colour.clips) == 3
 
 
-def test_descriptors_are_those_that_training_names_its_axes_by():
-    points = pytest.importorskip("neuralsynth.training.points")
-    rng = np.random.default_rng(3)
-    from tests.models import TINY_B, TINY_GRID, TINY_P, TINY_T
-
-    partials, noise = rng.random((TINY_T, TINY_P)), 0.1 * rng.random((TINY_T, TINY_B))
-    given = (partials, np.arange(1.0, TINY_P + 1), noise, TINY_GRID, 60.0)
-    assert descriptors.describe(*given) == points.describe(*given)
-
-
 def test_levels_rise_with_velocity_and_recordings_lie_on_the_curve(decaying, scored):
     result, gallery = scored
     curves = level_curves(decaying, result, gallery.levels_db)
     assert len(curves) == 3
     for curve in curves:
         assert np.all(np.diff(curve.played_db) > 0)
-        from neuralsynth.hosts.report_sounds import VELOCITIES
-
         assert [velocity for velocity, _ in curve.recorded] == [50, 110]
         for velocity, level_db in curve.recorded:  # made by the instrument itself
             assert level_db == pytest.approx(np.interp(velocity, VELOCITIES, curve.played_db), abs=1.0)
@@ -373,7 +370,7 @@ def browser(tmp_path_factory):
     flags = "--headless=new --no-sandbox --disable-gpu --autoplay-policy=no-user-gesture-required --dump-dom".split()
 
     def show(path):
-        command = [program, *flags, f"--user-data-dir={profile}", "--virtual-time-budget=4000", f"file://{path}"]
+        command = [program, *flags, f"--user-data-dir={profile}", "--virtual-time-budget=2500", f"file://{path}"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr[-500:]
         return done.stdout
@@ -427,8 +424,3 @@ def test_playing_decodes_the_sounds_and_a_key_switches_the_version_while_they_pl
     root = dict(Page(browser(tmp_path / "page.html")).elements)["html"]
     assert "data-error" not in root
     assert (root["data-playing"], root["data-chosen"], root["data-stopped"]) == ("true false", "3 true", "false")
-
-
-def test_the_pages_own_files_are_in_the_package():
-    for name in ("report.css", "report.js"):
-        assert len(page_module._resource(name)) > 1000

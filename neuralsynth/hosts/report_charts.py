@@ -1,14 +1,46 @@
-"""Small drawings of a report page as SVG: curves of level over velocity, and a keyboard. Colours come from the page."""
+"""Range and dynamics on a report page: level over velocity and a keyboard as SVG, in the colours of the page."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from neuralsynth.hosts.report_markup import facts_list
 from neuralsynth.hosts.report_sounds import VELOCITIES, LevelCurve
+from neuralsynth.scoring import Score
+from neuralsynth.spec import InstrumentSpec
 from neuralsynth.units import note_name
 
 _BLACK = {1, 3, 6, 8, 10}  # semitones of an octave
 _LOWEST_DB = -60.0
+
+
+def range_and_dynamics(spec: InstrumentSpec, score: Score, curves: Sequence[LevelCurve]) -> str:
+    """The section of the page."""
+    kinds = ("low", "middle", "high")
+    legend = "".join(
+        f'<li class="{kind}">{note_name(curve.note)}</li>' for kind, curve in zip(kinds, curves, strict=False)
+    )
+    scored = {row.note for row in score.recordings}
+    return (
+        '<section id="dynamics">\n<h2>Range and dynamics</h2>\n<div class="two">\n<div class="card">'
+        '<h3>Level against velocity</h3><p class="hint">RMS of the first second, played without effects. '
+        "Circles: recordings of these keys, all moved by one constant.</p>"
+        f'{level_chart(curves, kinds)}<ul class="legend">{legend}</ul></div>\n<div class="card"><h3>Range</h3>'
+        f'<p class="hint">{note_name(spec.note_low)} to {note_name(spec.note_high)} was recorded. Marked: the pitches '
+        f"scored here.</p>{keyboard_chart(spec.note_low, spec.note_high, scored)}"
+        f"{facts_list(_range_facts(spec))}</div>\n</div>\n</section>\n"
+    )
+
+
+def _range_facts(spec: InstrumentSpec) -> dict[str, str]:
+    grid, sustain = spec.grid(), spec.sustain
+    layers = f"{spec.velocity_low} to {spec.velocity_high}" if spec.velocity_high > spec.velocity_low else "one layer"
+    return {
+        "Velocities": layers,
+        "Held notes": f"wander from {sustain.start_seconds:.2f} to {sustain.end_seconds:.2f} s" if sustain else "decay",
+        "Described by": f"{grid.n_partials} partials and {grid.n_bands} noise bands, {grid.n_frames} moments over "
+        f"{grid.frame_seconds[-1]:.1f} s",
+    }
 
 
 def level_chart(curves: Sequence[LevelCurve], kinds: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from neuralsynth import __version__
-from neuralsynth.hosts.report_charts import keyboard_chart, level_chart
+from neuralsynth.hosts.report_charts import range_and_dynamics
 from neuralsynth.hosts.report_markup import bar, decibels, facts_list, listening_row, short_digest, text, version
 from neuralsynth.hosts.report_sounds import (
     CLIP_SECONDS,
@@ -88,7 +88,7 @@ def _page(
         _figures(score),
         _listening(notes),
         _table(score, notes),
-        _dynamics(spec, score, curves),
+        range_and_dynamics(spec, score, curves),
         _axes(spec, axes),
         _training(instrument),
     )
@@ -128,7 +128,8 @@ def _verdict(score: Score) -> str:
     what = "1 recording" if one else f"{count} recordings"
     seen = " that it never heard in training" if score.held_out else f", {'which' if one else 'all of which'} it knows"
     ratio = _ratio(mean)
-    told = f"Scored on <strong>{what}</strong>{seen}: it plays {'it' if one else 'them'} at <strong>{decibels(mean.play_db)} dB</strong>"
+    plays = f"it plays {'it' if one else 'them'} at <strong>{decibels(mean.play_db)} dB</strong>"
+    told = f"Scored on <strong>{what}</strong>{seen}: {plays}"
     if not math.isfinite(ratio):
         return f"{told}. There was no other pitch for a sampler to use."
     side = f"{100 * abs(1 - ratio):.0f} % {'closer' if ratio <= 1 else 'farther'}"
@@ -194,7 +195,8 @@ def _table(score: Score, notes: Sequence[NoteClips]) -> str:
     return (
         '<section id="notes">\n<h2>Every scored note</h2>\n<p class="soft">Bars share one scale. A linked note can be '
         'heard above.</p>\n<div class="card scroll"><table>\n<thead><tr><th>note</th><th class="number">velocity</th>'
-        f"{''.join(f'<th>{name}</th>' for name in _DISTANCES)}<th class="number">play / sampler</th></tr></thead>\n<tbody>\n{body}"
+        f"{''.join(f'<th>{name}</th>' for name in _DISTANCES)}"
+        f'<th class="number">play / sampler</th></tr></thead>\n<tbody>\n{body}'
         f"</tbody>\n<tfoot><tr><th>mean</th><td></td>{cells}{_ratio_cell(mean)}</tr></tfoot>\n</table></div>\n"
         f"{_skipped(score.skipped)}</section>\n"
     )
@@ -222,34 +224,6 @@ def _skipped(skipped: Sequence[str]) -> str:
         return ""
     items = "".join(f"<li>{text(reason)}</li>" for reason in skipped)
     return f"<details><summary>{len(skipped)} could not be scored</summary><ul>{items}</ul></details>\n"
-
-
-def _dynamics(spec: InstrumentSpec, score: Score, curves: Sequence[LevelCurve]) -> str:
-    kinds = ("low", "middle", "high")
-    legend = "".join(
-        f'<li class="{kind}">{note_name(curve.note)}</li>' for kind, curve in zip(kinds, curves, strict=False)
-    )
-    scored = {row.note for row in score.recordings}
-    return (
-        '<section id="dynamics">\n<h2>Range and dynamics</h2>\n<div class="two">\n<div class="card">'
-        '<h3>Level against velocity</h3><p class="hint">RMS of the first second, played without effects. '
-        "Circles: recordings of these keys, all moved by one constant.</p>"
-        f'{level_chart(curves, kinds)}<ul class="legend">{legend}</ul></div>\n<div class="card"><h3>Range</h3>'
-        f'<p class="hint">{note_name(spec.note_low)} to {note_name(spec.note_high)} was recorded. Marked: the pitches '
-        f"scored here.</p>{keyboard_chart(spec.note_low, spec.note_high, scored)}"
-        f"{facts_list(_range_facts(spec))}</div>\n</div>\n</section>\n"
-    )
-
-
-def _range_facts(spec: InstrumentSpec) -> dict[str, str]:
-    grid, sustain = spec.grid(), spec.sustain
-    layers = f"{spec.velocity_low} to {spec.velocity_high}" if spec.velocity_high > spec.velocity_low else "one layer"
-    return {
-        "Velocities": layers,
-        "Held notes": f"wander from {sustain.start_seconds:.2f} to {sustain.end_seconds:.2f} s" if sustain else "decay",
-        "Described by": f"{grid.n_partials} partials and {grid.n_bands} noise bands, {grid.n_frames} moments over "
-        f"{grid.frame_seconds[-1]:.1f} s",
-    }
 
 
 def _axes(spec: InstrumentSpec, axes: Sequence[AxisClips]) -> str:

@@ -84,8 +84,12 @@ class Gallery:
         self.levels_db[row] = float(gain_to_db(_rms(first)))
         found = {name: getattr(sounds, name) for name in VERSIONS}
         self._kept[row] = _matched({k: v for k, v in found.items() if v is not None}, sounds.sample_rate)
-        if len(self._kept) >= _MOST_KEPT:
-            self._kept = {row: self._kept[row] for row in spread(list(self._kept), _MOST_KEPT // 2)}
+        if len(self._kept) > _MOST_KEPT:
+            del self._kept[_least_missed(list(self._kept))]
+
+    def __len__(self) -> int:
+        """Notes whose sounds are kept: of a large folder not all."""
+        return len(self._kept)
 
     def notes(self, seconds: float = CLIP_SECONDS, most: int = MOST_CLIPS) -> list[NoteClips]:
         """Clips of at most so many notes, spread over the range and the layers."""
@@ -110,6 +114,16 @@ def spread(rows: Sequence[RecordingScore], count: int) -> list[RecordingScore]:
     missing = min(count - len(chosen), len(others))
     chosen += [others[round(i)] for i in np.linspace(0, len(others) - 1, missing)] if missing > 0 else []
     return sorted(chosen, key=ordered.index)
+
+
+def _least_missed(rows: Sequence[RecordingScore]) -> RecordingScore:
+    """The row of the fullest layer whose absence leaves the smallest gap in pitch."""
+    sizes = Counter(row.velocity for row in rows)
+    fullest = max(sizes, key=lambda velocity: (sizes[velocity], velocity))
+    layer = [row for row in rows if row.velocity == fullest] if sizes[fullest] > 2 else list(rows)
+    layer.sort(key=lambda row: (row.note, row.velocity, row.path))
+    gaps = [after.note - before.note for before, after in zip(layer[:-2], layer[2:], strict=True)]
+    return layer[1 + int(np.argmin(gaps))]
 
 
 def axis_clips(instrument: Instrument, score: Score, seconds: float = _AXIS_SECONDS) -> list[AxisClips]:

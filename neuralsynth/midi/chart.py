@@ -153,7 +153,8 @@ MESSAGES: dict[str, MessageRow] = {
         MessageRow("key pressure", "key 0-127, 0-127", "the source `pressure` for one key; the larger of key and "
                    "channel counts", default=0, resets=True),
         MessageRow("program change", "0-127", "takes up the bank and its preset for the notes to come; sounding notes "
-                   "keep theirs", "FluidSynth: a program of the SoundFont", default=0),
+                   "keep theirs, though one voice alone stays where the new preset plays but one",
+                   "FluidSynth: a program of the SoundFont", default=0),
         MessageRow("channel pressure", "0-127", "the source `pressure`", "routes say what it does; FluidSynth adds 50 "
                    "cents of vibrato", default=0, resets=True),
         MessageRow("bend", "0-16383", "8192 centre, 16383 exactly the range up, 0 exactly the range down",
