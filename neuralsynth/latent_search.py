@@ -100,7 +100,7 @@ class LatentSearch:
         """Where the search may begin, the likeliest first: named points, and both ends of every axis at the best."""
         points = self.at_points(velocity)
         best = points[0]
-        ends = {}
+        ends: dict[str, np.ndarray] = {}
         for axis in self._spec.axes.values():
             for end in (axis.low, axis.high):
                 ends[f"{best.start}{len(ends)}"] = best.latent + 0.5 * np.array(end)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -166,30 +166,25 @@ class Part:
             glide: (the note number that a glide starts from, seconds it takes).
             layer: what a layered preset adds.
         """
-        preset, bank = self.patch.preset, self.patch.bank
-        velocity = self.patch.curved(velocity)
-        sounding = note + self.patch.shift
-        rows = bank.note(round(sounding))
-        directions = bank.direction_rows(round(sounding), tuple(self._gone))
-        n_unison = preset.voices.unison
-        gain = self.patch.velocity_gain(velocity) * 10.0 ** (layer.gain_db / 20.0) / np.sqrt(n_unison)
+        voices, bank = self.patch.preset.voices, self.patch.bank
+        velocity, sounding = self.patch.curved(velocity), note + self.patch.shift
+        gain = self.patch.velocity_gain(velocity) * 10.0 ** (layer.gain_db / 20.0) / np.sqrt(voices.unison)
+        whole = Strike(
+            note=sounding,
+            channel=number,
+            gain=gain,
+            layer=bank.layer_of(velocity),
+            velocity=velocity / 127.0,
+            glide_cents=100.0 * (glide[0] - note),
+            glide_seconds=glide[1],
+            lfo_phases=self._lfos.phases(now, number, surroundings.beat),
+            directions=bank.direction_rows(round(sounding), tuple(self._gone)),
+        )
         started = []
-        for side in np.linspace(-1.0, 1.0, n_unison) if n_unison > 1 else (0.0,):
-            strike = Strike(
-                note=sounding,
-                channel=number,
-                gain=gain,
-                layer=bank.layer_of(velocity),
-                velocity=velocity / 127.0,
-                glide_cents=100.0 * (glide[0] - note),
-                glide_seconds=glide[1],
-                detune_cents=0.5 * side * preset.voices.detune_cents,
-                pan=layer.pan + side * preset.voices.spread,
-                lfo_phases=self._lfos.phases(now, number, surroundings.beat),
-                directions=directions,
-                phase=0.25 * side,
-            )
-            voice = self.pool.start(now, rows, strike)
+        for side in np.linspace(-1.0, 1.0, voices.unison) if voices.unison > 1 else (0.0,):
+            detune, pan = 0.5 * side * voices.detune_cents, layer.pan + side * voices.spread
+            strike = replace(whole, detune_cents=detune, pan=pan, phase=0.25 * side)
+            voice = self.pool.start(now, bank.note(round(sounding)), strike)
             self._key[voice], self._choke[voice], self._layers[voice] = key, layer.choke_group, layer
             self._one_shot[voice] = layer.one_shot and self.patch.model.spec.sustain is None
             self.pool.voices.numbers[voice, layout.PRESSURE] = pressure

@@ -135,6 +135,14 @@ def _glide_cents(voice, now, numbers):
 
 
 @inlined
+def _pitch_hz(voice, moved_cents, now, numbers, channel_cents):
+    """Fundamental of a voice at sample `now`: its key and all that moves it."""
+    cents = 100.0 * numbers[voice, NOTE] - 6900.0 + channel_cents + numbers[voice, DETUNE_CENTS] + moved_cents
+    cents += _glide_cents(voice, now, numbers)
+    return 440.0 * math.exp(min(max(cents, -9600.0), 9600.0) * _NATURAL_PER_CENT)
+
+
+@inlined
 def _take_back(voice, now, numbers, states, settings):
     """An event cuts a plan short: undo the part of the move not yet made."""
     unplayed = states[voice, PLAN_END] - now
@@ -251,19 +259,17 @@ def plan_voice(voice, now, voices, rows, channels, settings, modulation, texture
     numbers[voice, POSITION] = _wander(voice, numbers, states, seconds, settings)
     position = numbers[voice, POSITION]
     place = _place(voice, position, numbers, states, rows.frame_seconds, is_modulated, values)
-    cents = 100.0 * numbers[voice, NOTE] - 6900.0 + channels[channel, CHANNEL_CENTS] + numbers[voice, DETUNE_CENTS]
-    cents += own_cents(voice, voices, rows, place, n_gone, scratch) + _glide_cents(voice, now + n_planned // 2, numbers)
-    cents += vibrato_cents(
-        voice, now, n_planned, numbers, states, channels, settings, modulation.lfos, values, is_modulated
-    )
-    if is_modulated:
-        cents += values[D_TUNE]
     liveliness = 0.0
     if texture.numbers[TEXTURE_IN_USE] != 0.0:
         move_texture(voice, end, voices, texture)
         liveliness = min(1.0, position / LIVELY_SECONDS)
-        cents += liveliness * texture.numbers[TEXTURE_SIZE_CENTS] * numbers[voice, TEXTURE_CENTS]
-    numbers[voice, PITCH_HZ] = 440.0 * math.exp(min(max(cents, -9600.0), 9600.0) * _NATURAL_PER_CENT)
+    cents = own_cents(voice, voices, rows, place, n_gone, scratch)
+    cents += vibrato_cents(
+        voice, now, n_planned, numbers, states, channels, settings, modulation.lfos, values, is_modulated
+    )
+    cents += values[D_TUNE] if is_modulated else 0.0
+    cents += liveliness * texture.numbers[TEXTURE_SIZE_CENTS] * numbers[voice, TEXTURE_CENTS]
+    numbers[voice, PITCH_HZ] = _pitch_hz(voice, cents, now + n_planned // 2, numbers, channels[channel, CHANNEL_CENTS])
     pace = (n_elapsed, n_planned, numbers[voice, PITCH_HZ] / settings[SAMPLE_RATE])
     beyond = position - rows.frame_seconds[-1]
     gain = _move_level(voice, seconds, beyond, numbers, states, channels, is_modulated, values)

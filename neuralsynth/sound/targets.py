@@ -73,6 +73,17 @@ def _cosine(cycles):
 
 
 @inlined
+def _restart(voices, at, turn, phase):
+    """Start the oscillators of a tile afresh at a phase, in cycles, and a speed, in cycles per sample."""
+    turn = minimum(turn, splat(_HALF))
+    half = _quarter_sine(mul(turn, splat(_HALF)))
+    store(voices.sine, at, _cosine(sub(phase, splat(_QUARTER))))
+    middle = _cosine(sub(phase, mul(turn, splat(_HALF))))
+    store(voices.difference, at, mul(mul(splat(np.float32(2.0)), middle), half))
+    store(voices.factor, at, mul(mul(splat(np.float32(-4.0)), half), half))
+
+
+@inlined
 def plan_partials(voice, voices, rows, place, pace, n_gone, faint, settings, scratch, texture, liveliness):
     """Set amplitude ramps and restart the oscillators of one voice; returns how many tiles sound.
 
@@ -127,13 +138,8 @@ def plan_partials(voice, voices, rows, place, pace, n_gone, faint, settings, scr
             store(voices.slope, at, splat(_ZERO))
             continue
         sounding = tile + 1
-        turn = minimum(turn, splat(_HALF))
-        half = _quarter_sine(mul(turn, splat(_HALF)))
         store(voices.slope, at, mul(sub(target, now), per_sample))
-        store(voices.sine, at, _cosine(sub(phase, splat(_QUARTER))))
-        middle = _cosine(sub(phase, mul(turn, splat(_HALF))))
-        store(voices.difference, at, mul(mul(splat(np.float32(2.0)), middle), half))
-        store(voices.factor, at, mul(mul(splat(np.float32(-4.0)), half), half))
+        _restart(voices, at, turn, phase)
     return sounding
 
 

@@ -12,6 +12,7 @@ from neuralsynth.sound.envelope import ATTACK, DECAY, HELD, KILL, OFF, RELEASE, 
 from neuralsynth.sound.modulation import drawn
 from neuralsynth.sound.noise import band_noise_table
 from neuralsynth.sound.rows import NoteRows, SpectrumRows
+from neuralsynth.sound.stealing import who_gives_way
 from neuralsynth.sound.texture import texture_arrays
 
 N_CHANNELS = 16
@@ -279,40 +280,18 @@ class VoicePool:
         v.noise_target[voice * self._n_bands : (voice + 1) * self._n_bands] = 0.0
 
     def _free_voice(self) -> int:
-        """A free slot; when the polyphony is used up, a voice is stolen and fades out in its own slot.
-
-        Who gives way: released voices first, the quietest of them; else the quietest of the older half of
-        the held ones, never the lowest note. Fading voices do not count.
-        """
+        """A free slot; when the polyphony is used up, a voice is stolen and fades out in its own slot."""
         states = self.voices.states
         sounding = states[:, layout.PLAN_START] >= 0
         counted = sounding & (states[:, layout.STAGE] != KILL) & (states[:, layout.STAGE] != OFF)
         if np.count_nonzero(counted) >= self.settings.polyphony:
-            self.kill(self._stealable(np.flatnonzero(counted)))
+            self.kill(who_gives_way(np.flatnonzero(counted), self.voices, self._order))
             self.stolen_voices += 1
         free = np.flatnonzero(~sounding)
         if len(free):
             return int(free[0])
         fading = np.flatnonzero(~counted)  # all slots taken: end the fade that is furthest on
         return int(fading[np.argmin(self.voices.numbers[fading, layout.LEVEL])])
-
-    def _stealable(self, candidates: np.ndarray) -> int:
-        loudness = self._loudness(candidates)
-        released = self.voices.states[candidates, layout.STAGE] == RELEASE
-        if released.any():
-            return int(candidates[released][np.argmin(loudness[released])])
-        lowest = np.argmin(self.voices.numbers[candidates, layout.NOTE])
-        keep = np.ones(len(candidates), bool)
-        if len(candidates) > 1:
-            keep[lowest] = False
-        candidates, loudness = candidates[keep], loudness[keep]
-        oldest = np.argsort(self._order[candidates], kind="stable")[: max(1, len(candidates) // 2)]
-        return int(candidates[oldest][np.argmin(loudness[oldest])])
-
-    def _loudness(self, candidates: np.ndarray) -> np.ndarray:
-        amplitude = self.voices.amplitude.reshape(-1, self._n_partials)[candidates]
-        gain = self.voices.numbers[candidates, layout.VELOCITY_GAIN] * self.voices.numbers[candidates, layout.LEVEL]
-        return np.sqrt(np.sum(amplitude**2, axis=1)) * gain
 
 
 def no_modulation() -> layout.Modulation:
