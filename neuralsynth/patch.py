@@ -17,6 +17,7 @@ from neuralsynth.panel import Panel
 from neuralsynth.preset import Preset, bare_preset, find_preset, load_preset, named_preset
 from neuralsynth.preset_sections import Layer
 from neuralsynth.routes import destination
+from neuralsynth.sound.layout import MAX_CONTROLS
 from neuralsynth.sound.rows import VoiceSound
 from neuralsynth.tuning import Tuning, read_scala, stretched
 from neuralsynth.wiring import LATENT_REACH
@@ -45,6 +46,10 @@ class Patch:
         self.zones: tuple[tuple[Layer, Patch], ...] = ((Layer(""), self),)
         other = self._morph_end()
         self.panel = Panel(preset, model.spec.axes, model.spec.latent_size, other.preset if other else None)
+        for route in preset.routes:
+            if route.to not in self.panel.places:
+                most = f"a preset moves at most {MAX_CONTROLS} axes and latent numbers of its model"
+                raise PresetError(f"{path}: a route leads to {route.to}, but {most}, and axes come first")
         self._lead_directions(other)
         self.tuning = self._tuning()
         self.shift = preset.sound.transpose_semitones + preset.sound.tune_cents / 100.0

@@ -6,14 +6,17 @@ import msgspec
 import numpy as np
 import pytest
 
+from neuralsynth.errors import PresetError
 from neuralsynth.instrument import Instrument
 from neuralsynth.model import InstrumentModel
+from neuralsynth.patch import Patch
 from neuralsynth.preset import Envelope, Filter, Lfo, Modulation, Sound, Voices, bare_preset, save_preset
 from neuralsynth.preset_sections import Envelope2, Morph
 from neuralsynth.routes import Route
+from neuralsynth.spec import LatentAxis
 from neuralsynth.spectrum import SpectrumGrid
 from neuralsynth.units import gain_to_db, note_to_hz, ratio_to_cents
-from tests.models import TINY_P, model_of, tiny_spec
+from tests.models import TINY_P, model_of, tiny_instrument, tiny_spec
 from tests.test_engine import NOTE_OFF, RATE, at
 from tests.test_knobs_live import nrpn
 from tests.test_modulation import amplitudes, band, cc, cents_at, contour, difference, hear, level_db, model_bytes, note
@@ -370,3 +373,12 @@ def test_block_size_does_not_change_a_sample_of_a_morph(sound, far, block):
     cut = hear(instrument, *events, seconds=seconds, block=block)
     assert np.abs(whole).max() > 0.01
     assert np.array_equal(cut, whole[:, : cut.shape[1]])
+
+
+def test_a_route_to_a_latent_number_for_which_there_is_no_room_is_told(tmp_path):
+    axis = LatentAxis([-1.0, 0.0], [1.0, 0.0], 0.0, 1.0, "", "")
+    model = InstrumentModel.load(tiny_instrument(tmp_path / "axes.onnx", axes={f"axis {i}": axis for i in range(16)}))
+    preset = bare_preset(model.path)
+    Patch(msgspec.structs.replace(preset, routes=(Route("lfo_1", "axes.axis 15", 1.0),)), model, model.path)
+    with pytest.raises(PresetError, match=r"leads to latent\.1.*at most 16"):
+        Patch(msgspec.structs.replace(preset, routes=(Route("lfo_1", "latent.1", 1.0),)), model, model.path)
