@@ -94,6 +94,7 @@ class VoicePool:
         self._order = np.zeros(n_voices, np.int64)  # running number of the note, 0 when free
         self._n_started = self._n_active = 0
         self.stolen_voices = 0
+        self.render(0, 0)  # compiles here, not on the audio thread
 
     def set_envelope(self, attack_seconds: float, decay_seconds: float, sustain_level: float, release_seconds: float):
         """Give all channels the same envelope."""
