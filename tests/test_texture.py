@@ -111,7 +111,6 @@ def test_a_texture_out_of_range_is_refused(wrong):
 
 
 def test_training_measures_the_texture_of_its_recordings():
-    pytest.importorskip("torch")
     from neuralsynth.training.dataset import NoteTable
     from neuralsynth.training.texture import measure_texture
 
