@@ -293,6 +293,7 @@ def test_an_interrupted_render_leaves_nothing_and_no_traceback(work):
     process = subprocess.Popen(
         [sys.executable, "-m", "neuralsynth", "render", "long.mid", "-o", "long.wav", "-p", "tiny.onnx"],
         stderr=subprocess.PIPE, text=True, env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509 - a background shell ignores it
     )  # fmt: skip
     deadline = time.monotonic() + 60
     while not list(work.glob("long.wav.part-*")):
