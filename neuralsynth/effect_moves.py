@@ -92,13 +92,6 @@ class Turnable(Stage, Protocol):
         """Set a knob; heard from the next sample on."""
 
 
-class Movable(Stage, Protocol):
-    """A stage whose knobs can be moved while it sounds."""
-
-    def move(self, name: str, value: float) -> None:
-        """Begin to move a knob to `value` with the next sample; the way there makes no click. [audio thread]"""
-
-
 class Filter(biquad.Biquad):
     """One of our own filters."""
 

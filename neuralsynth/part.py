@@ -17,7 +17,7 @@ from neuralsynth.preset_sections import Layer
 from neuralsynth.sound import layout
 from neuralsynth.sound.envelope import KILL, OFF
 from neuralsynth.sound.texture import texture_arrays
-from neuralsynth.sound.voices import N_CHANNELS, Strike, VoicePool, VoiceSettings
+from neuralsynth.sound.voices import Strike, VoicePool, VoiceSettings
 from neuralsynth.tails import Timed
 
 _FILTERS = ("off", "lowpass", "bandpass", "highpass")
@@ -86,7 +86,6 @@ class Part:
         self._choke = np.zeros(n_slots, np.int64)
         self._one_shot = np.zeros(n_slots, bool)
         self._layers = [_WHOLE] * n_slots
-        self._expressions = [Expression(0.0, 0.0, 0.0)] * N_CHANNELS
         self._gone: frozenset[int] = patch.panel.routed_directions
         self._lfos = LfoClock(preset)
 
@@ -122,7 +121,6 @@ class Part:
         )
         if row[layout.CHANNEL_REVERB] > 0.0 or row[layout.CHANNEL_CHORUS] > 0.0:
             self.pool.use_sends(True)
-        self._expressions[number] = expression
         self._lfos.move(now, number, row[layout.CHANNEL_LFO_HZ : layout.CHANNEL_LFO_HZ + 3] / self.sample_rate)
         self._reach(self.patch.panel.directions_gone(row))
         self.pool.touch(number)
@@ -135,12 +133,10 @@ class Part:
             return
         cents = panel.cents(channel, expression, surroundings.master_cents)
         self.pool.channels[number, layout.CHANNEL_CENTS] = cents
-        self._expressions[number] = expression
         self.pool.touch(number)
 
     def press(self, number: int, channel: Channel, expression: Expression) -> None:
         """Hand channel and key pressure to the voices of a channel."""
-        self._expressions[number] = expression
         for voice in np.flatnonzero(self.sounding_on(number)):
             self.pool.voices.numbers[voice, layout.PRESSURE] = self._pressure(int(voice), channel, expression)
             self.pool.nudge(int(voice))

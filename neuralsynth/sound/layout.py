@@ -59,7 +59,6 @@ N_CHANNEL_NUMBERS = CHANNEL_SOURCES + MAX_CHANNEL_SOURCES
 
 # `settings`: what is the same for all voices.
 SAMPLE_RATE, SUSTAIN_START, SUSTAIN_END, FILTER_KIND, FILTER_POLES, OUTPUTS_IN_USE = range(6)
-N_SETTINGS = 6
 #: Length of the table of normal draws (a prime), and how far the next draw lies.
 N_DRAWS, DRAW_STEP = 16381, 4097
 # `TextureArrays.numbers`.

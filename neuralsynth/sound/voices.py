@@ -199,11 +199,6 @@ class VoicePool:
         if self.voices.states[voice, layout.STAGE] not in (OFF, KILL):
             self._set_stage(voice, KILL)
 
-    def kill_all(self) -> None:
-        """`kill` every voice."""
-        for voice in np.flatnonzero(self.voices.states[:, layout.PLAN_START] >= 0):
-            self.kill(int(voice))
-
     def end(self, voices: np.ndarray) -> None:
         """Fade voices (bool `[V]`) out at the numbers their channels have now, whatever becomes of the channels."""
         for voice in np.flatnonzero(voices):
