@@ -99,7 +99,7 @@ class Band:
             _, first = patch.zones[0]
             spec, panel = first.model.spec, first.panel
             bend_range = first.preset.modulation.bend_range_semitones
-            self.channels[number].use_preset(bend_range, tuple(spec.axes), spec.latent_size, panel.travel)
+            self.channels[number].use_preset(bend_range, tuple(spec.axes), spec.character_size, panel.travel)
         for follower in self.followers(number):
             self.configure(follower)
             self.refresh(follower)

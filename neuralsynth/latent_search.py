@@ -1,5 +1,7 @@
 """The place in a model's latent space whose note is nearest to a recorded one, and the velocity that goes with it.
 
+First the character is searched, then the detail fitted to what is left (`detail_fit`).
+
 Both notes are compared as a listener's ear would: as levels in dB of mel bands over time, at equal loudness, with
 what the recording cannot show (frames after its end, bands above half its rate) left out. The nearest place is found
 by nonlinear least squares with a robust loss (trust region reflective: Branch, Coleman and Li, SIAM J. Sci. Comput.
@@ -14,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from neuralsynth.analysis import NoteAnalysis
+from neuralsynth.detail_fit import fit_detail
 from neuralsynth.model import Decoded, InstrumentModel
 from neuralsynth.spectrum import HIGHEST_BAND_HZ, LOWEST_BAND_HZ
 from neuralsynth.units import hz_to_mel
@@ -37,7 +40,7 @@ _VELOCITY_HALF_RANGE = 2.0  # the recorded velocities stand for -2 to 2
 class Place:
     """A latent and a velocity, and how far what they decode to is from the recording."""
 
-    latent: np.ndarray  # [Z]
+    latent: np.ndarray  # [Z]; its detail is zero until it is fitted
     velocity: int  # MIDI
     cost: float  # robust mean square, dB²
     start: str  # the named point from which it was found
@@ -49,6 +52,7 @@ class LatentSearch:
     def __init__(self, model: InstrumentModel, analysis: NoteAnalysis, note: int, sample_rate: int) -> None:
         """Prepare the comparison; `analysis` must be on the model's own grid."""
         self._model, self._spec, self._grid = model, model.spec, model.spec.grid()
+        self._analysis = analysis
         self._note = float(np.clip(note, self._spec.note_low, self._spec.note_high))
         self._pitch_hz = analysis.pitch_hz
         self._n = analysis.n_valid_frames
@@ -72,7 +76,7 @@ class LatentSearch:
 
         starts = self._starts(velocity)
         bound = max(_LEAST_BOUND, _BEYOND_POINTS + max(float(np.abs(place.latent).max()) for place in starts))
-        reach = np.full(self._spec.latent_size, min(bound, self._model.latent_reach))
+        reach = np.full(self._spec.character_size, min(bound, self._model.latent_reach))
         if velocity is None and self._several_velocities:
             reach = np.append(reach, _VELOCITY_HALF_RANGE)
         found = []
@@ -87,9 +91,22 @@ class LatentSearch:
             found.append(self._place(result.x, start))
         return sorted(found, key=lambda place: place.cost)
 
+    def detailed(self, place: Place) -> Place:
+        """The place with the detail that brings it nearest; the same place in a model without detail."""
+        analysis, velocity = self._analysis, place.velocity
+        latent = fit_detail(
+            self._model, analysis.spectrum, self._n, place.latent, self._note, velocity / 127.0
+        )
+        return self._placed(np.round(latent, 3), velocity, place.start)
+
+    def best(self, velocity: int | None = None) -> Place:
+        """The nearest place altogether, detail included."""
+        places = [*self.nearest(velocity)[:1], *self.at_points(velocity)[:1]]
+        return min((self.detailed(place) for place in places), key=lambda place: place.cost)
+
     def at_points(self, velocity: int | None = None) -> list[Place]:
         """The named points, each at the velocity that fits it best, nearest first."""
-        points = {name: np.array(point, np.float64) for name, point in self._spec.points.items()}
+        points = {name: self._spec.place(point).astype(np.float64) for name, point in self._spec.points.items()}
         return self._at_best_velocity(points, velocity)
 
     @property
@@ -103,7 +120,7 @@ class LatentSearch:
         ends: dict[str, np.ndarray] = {}
         for axis in self._spec.axes.values():
             for end in (axis.low, axis.high):
-                ends[f"{best.start}{len(ends)}"] = best.latent + 0.5 * np.array(end)
+                ends[f"{best.start}{len(ends)}"] = best.latent + 0.5 * self._spec.place(end)
         moved = self._at_best_velocity(ends, velocity) if ends else []
         named = [Place(place.latent, place.velocity, place.cost, best.start) for place in moved]
         return [best, *sorted([*points[1:], *named], key=lambda place: place.cost)]
@@ -124,28 +141,32 @@ class LatentSearch:
 
     def _as_numbers(self, place: Place, size: int) -> np.ndarray:
         low, high = self._spec.velocity_low, self._spec.velocity_high
-        if size == len(place.latent):
-            return place.latent.copy()
+        character = place.latent[: self._spec.character_size].copy()
+        if size == len(character):
+            return character
         turned = _VELOCITY_HALF_RANGE * (2.0 * (place.velocity - low) / (high - low) - 1.0)
-        return np.append(place.latent, turned)
+        return np.append(character, turned)
 
     def _velocity(self, x: np.ndarray, otherwise: int) -> np.ndarray:
         """MIDI velocities of rows of numbers, `[N]`."""
-        if x.shape[1] == self._spec.latent_size:
+        if x.shape[1] == self._spec.character_size:
             return np.full(len(x), float(otherwise))
         low, high = self._spec.velocity_low, self._spec.velocity_high
         return low + (high - low) * 0.5 * (1.0 + x[:, -1] / _VELOCITY_HALF_RANGE)
 
     def _place(self, x: np.ndarray, start: Place) -> Place:
         """The numbers of a search as a place, with the velocity made whole."""
-        latent = np.round(x[: self._spec.latent_size], 4)
+        latent = self._spec.place(np.round(x[: self._spec.character_size], 4)).astype(np.float64)
         velocity = int(np.clip(round(float(self._velocity(x[None], start.velocity)[0])), 1, 127))
+        return self._placed(latent, velocity, start.start)
+
+    def _placed(self, latent: np.ndarray, velocity: int, start: str) -> Place:
         cost = np.sum(self._compare(latent[None], np.array([velocity / 127.0])) ** 2)
-        return Place(latent, velocity, float(cost), start.start)
+        return Place(latent, velocity, float(cost), start)
 
     def _residuals(self, x: np.ndarray, start: Place) -> np.ndarray:
         """Rows of numbers to weighted differences and what the prior costs, `[N, R]` in dB."""
-        size = self._spec.latent_size
+        size = self._spec.character_size
         differences = self._compare(x[:, :size], self._velocity(x, start.velocity) / 127.0)
         away = x.copy()
         away[:, :size] -= self._spec.points[start.start]
@@ -158,7 +179,9 @@ class LatentSearch:
 
     def _compare(self, latent: np.ndarray, velocity: np.ndarray) -> np.ndarray:
         """Weighted differences of decoded notes to the recording, `[N, n · N_BANDS + 1]` in dB."""
-        decoded = self._model.decode(latent, np.full(len(latent), self._note), velocity)
+        missing = self._spec.latent_size - latent.shape[1]
+        whole = np.pad(latent, ((0, 0), (0, missing)))
+        decoded = self._model.decode(whole, np.full(len(latent), self._note), velocity)
         assert isinstance(decoded, Decoded)
         differences = _robust(self._bands_db(decoded) - self._target) * self._weights[:, None]
         vibrato = _VIBRATO_DB_PER_CENT * (self._vibrato_cents(decoded) - self._vibrato)

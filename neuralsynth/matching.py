@@ -52,11 +52,12 @@ class Match:
     match_db: float
     nearest_db: float
     nearest_point: str
+    character_size: int  # how many of the latent's numbers are not detail
     remarks: tuple[str, ...] = ()
 
     @property
     def latent(self) -> tuple[float, ...]:
-        """Where in the model the sound lies."""
+        """Where in the model the sound lies, its detail included."""
         assert self.preset.sound.latent is not None
         return self.preset.sound.latent
 
@@ -174,9 +175,12 @@ class _Matching:
 
     def result(self) -> Match:
         """Search, fit, play and tell."""
-        places = self._search.nearest(self._wanted_velocity)[:_CANDIDATES]
+        searched = self._search.nearest(self._wanted_velocity)[:_CANDIDATES]
         points = self._search.at_points(self._wanted_velocity)[:_POINTS]
-        shaped = [(place, self._preset(place, self._envelope(place))) for place in (*places, points[0])]
+        places = [*searched, points[0]]
+        if self._model.spec.detail:
+            places += [self._search.detailed(place) for place in places]
+        shaped = [(place, self._preset(place, self._envelope(place))) for place in places]
         plain = [(self._judged(preset, point), point, preset) for point, preset in self._neutral(points)]
         nearest_db, nearest, _ = min(plain, key=lambda row: row[0])
         judged = [(self._judged(preset, place), place, preset) for place, preset in shaped]
@@ -184,7 +188,7 @@ class _Matching:
         preset, remarks = self._levelled(preset, place.velocity)
         match_db = self._judged(preset, place)
         floor = play_spectrum(
-            self._analysis.spectrum, self._tuning, len(self._reference), self._heard.sample_rate, self._sustain()
+            self._analysis.spectrum, self._tuning, len(self._reference), self._heard.sample_rate, self._sustain(place)
         )
         return Match(
             instrument=self._base.model_path.stem,
@@ -196,6 +200,7 @@ class _Matching:
             match_db=match_db,
             nearest_db=nearest_db,
             nearest_point=nearest.start,
+            character_size=self._model.spec.character_size,
             remarks=(*self._range_remarks(), *remarks),
         )
 
@@ -203,8 +208,8 @@ class _Matching:
         envelope = Envelope(release_seconds=self._base.envelope.release_seconds)
         return [(place, self._preset(place, envelope)) for place in places]
 
-    def _sustain(self) -> tuple[float, float] | None:
-        region = self._model.spec.sustain
+    def _sustain(self, place: Place) -> tuple[float, float] | None:
+        region = self._model.spec.at(place.latent).sustain
         return (region.start_seconds, region.end_seconds) if region else None
 
     def _envelope(self, place: Place) -> Envelope:

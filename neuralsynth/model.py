@@ -58,7 +58,7 @@ class InstrumentModel:
         """Open approved bytes; everybody else calls `load`."""
         self.path = path
         self.digest = hashlib.sha256(data).hexdigest()
-        self._session = _open_session(data, path)
+        self._session = open_session(data, path)
         metadata = self._session.get_modelmeta().custom_metadata_map
         if METADATA_KEY not in metadata:
             raise ModelError(f"{path}: is no neuralsynth instrument (its metadata has no key {METADATA_KEY!r})")
@@ -108,7 +108,7 @@ class InstrumentModel:
             try:
                 batches.append(self._session.run(names, feed))
             except Exception as error:  # onnxruntime's errors share no base class of their own
-                raise ModelError(f"{self.path}: its graph cannot be run ({_reason(error)})") from error
+                raise ModelError(f"{self.path}: its graph cannot be run ({reason(error)})") from error
         if len(batches) == 1:
             return dict(zip(names, batches[0], strict=True))
         return {name: np.concatenate([batch[i] for batch in batches]) for i, name in enumerate(names)}
@@ -150,7 +150,12 @@ def import_onnxruntime():
     return onnxruntime
 
 
-def _open_session(data: bytes, path: Path):
+def open_session(data: bytes, path: Path):
+    """An inference session of approved bytes: one thread, no spinning.
+
+    Raises:
+        ModelError: onnxruntime refuses them.
+    """
     onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -162,10 +167,10 @@ def _open_session(data: bytes, path: Path):
     try:
         return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors share no base class of their own
-        raise ModelError(f"{path}: cannot be opened by onnxruntime ({_reason(error)})") from error
+        raise ModelError(f"{path}: cannot be opened by onnxruntime ({reason(error)})") from error
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """The part of one of onnxruntime's messages that says something."""
     text = str(error)
     return one_line(text.rpartition("Status Message: ")[2] or text.rpartition(" : ")[2], 120)

@@ -9,11 +9,12 @@ memory of a trial are those of every later run. Inputs and outputs are those of 
 from __future__ import annotations
 
 import math
+from functools import wraps
 
 import numpy as np
 
 from neuralsynth.errors import ModelError, one_line
-from neuralsynth.spec import METADATA_KEY, InstrumentSpec
+from neuralsynth.spec import ENCODER_KEY, METADATA_KEY, EncoderSpec, InstrumentSpec
 
 OPERATORS = frozenset(
     """
@@ -40,6 +41,8 @@ MAX_NODES = 20_000
 MAX_ELEMENTS = 32 << 20  # of all constants together
 MAX_RANK = 8
 INPUT_RANKS = {"latent": 2, "note": 1, "velocity": 1}
+ENCODER_INPUT_RANKS = {"partials": 3, "noise": 3, "note": 1, "velocity": 1}
+ENCODER_OUTPUT_RANKS = {"mean": 2, "deviation": 2}
 OUTPUT_RANKS = {
     "spectral": {"partials": 3, "ratios": 2, "cents": 2, "noise": 3},
     "waveform": {"audio": 3},
@@ -52,18 +55,50 @@ def check_graph(data: bytes, where: str) -> InstrumentSpec:
     Raises:
         ModelError: not ONNX, or anything in it is not allowed; the text starts with `where`.
     """
+    return _parsed(data, where).instrument()
+
+
+def check_encoder_graph(data: bytes, where: str) -> EncoderSpec:
+    """Check the bytes of an `.encoder.onnx` file and return the spec inside.
+
+    Raises:
+        ModelError: as in `check_graph`.
+    """
+    return _parsed(data, where).encoder()
+
+
+def is_encoder(data: bytes, where: str) -> bool:
+    """Whether the bytes say that they are an encoder, not an instrument.
+
+    Raises:
+        ModelError: not ONNX.
+    """
+    return any(entry.key == ENCODER_KEY for entry in _parsed(data, where).model.metadata_props)
+
+
+def _parsed(data: bytes, where: str) -> _Check:
     import onnx
     from google.protobuf.message import DecodeError
 
     try:
-        model = onnx.ModelProto.FromString(data)
-        return _Check(model, where).all()
+        return _Check(onnx.ModelProto.FromString(data), where)
     except DecodeError as error:
         raise ModelError(f"{where}: is no ONNX file (or cut off)") from error
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
-        if isinstance(error, ModelError):
+
+
+def _told(method):
+    """Whatever a library says of a damaged file is a refusal by name."""
+
+    @wraps(method)
+    def told(self: _Check):
+        try:
+            return method(self)
+        except ModelError:
             raise
-        raise ModelError(f"{where}: is damaged ({one_line(error, 120)})") from error
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+            raise self.refuse(f"is damaged ({one_line(error, 120)})") from error
+
+    return told
 
 
 class _Check:
@@ -79,16 +114,36 @@ class _Check:
     def refuse(self, complaint: str) -> ModelError:
         return ModelError(one_line(f"{self.where}: {complaint}"))
 
-    def all(self) -> InstrumentSpec:
-        """Everything, cheapest first."""
+    @_told
+    def instrument(self) -> InstrumentSpec:
+        """Everything about an instrument, cheapest first."""
         self.header()
-        spec = self.spec()
-        self.signature(spec)
+        spec = InstrumentSpec.from_json(self.document(METADATA_KEY, "instrument"), self.where)
+        t, p, b = len(spec.frame_seconds), spec.n_partials, len(spec.band_edges_hz) - 1
+        sizes = {"latent": [spec.latent_size], "partials": [t, p], "ratios": [p], "cents": [t], "noise": [t, b]}
+        self.values("inputs", self.graph.input, INPUT_RANKS, sizes)
+        self.values("outputs", self.graph.output, OUTPUT_RANKS[spec.kind], sizes)
+        self.body()
+        return spec
+
+    @_told
+    def encoder(self) -> EncoderSpec:
+        """Everything about an encoder."""
+        self.header()
+        spec = EncoderSpec.from_json(self.document(ENCODER_KEY, "encoder"), self.where)
+        z = [spec.character_size]
+        sizes = {"partials": [spec.n_frames, spec.n_partials], "noise": [spec.n_frames, spec.n_bands]}
+        self.values("inputs", self.graph.input, ENCODER_INPUT_RANKS, sizes)
+        self.values("outputs", self.graph.output, ENCODER_OUTPUT_RANKS, {"mean": z, "deviation": z})
+        self.body()
+        return spec
+
+    def body(self) -> None:
+        """Constants and nodes."""
         self.constants()
         for node in self.graph.node:
             self.node(node)
         self.shapes()
-        return spec
 
     def header(self) -> None:
         model = self.model
@@ -104,20 +159,14 @@ class _Check:
         if len(self.graph.node) > MAX_NODES:
             raise self.refuse(f"has {len(self.graph.node)} nodes; at most {MAX_NODES} are allowed")
 
-    def spec(self) -> InstrumentSpec:
-        texts = [entry.value for entry in self.model.metadata_props if entry.key == METADATA_KEY]
+    def document(self, key: str, called: str) -> str:
+        texts = [entry.value for entry in self.model.metadata_props if entry.key == key]
         if len(texts) != 1:
             found = "no" if not texts else "more than one"
-            raise self.refuse(f"is no neuralsynth instrument (its metadata has {found} key {METADATA_KEY!r})")
-        return InstrumentSpec.from_json(texts[0], self.where)
+            raise self.refuse(f"is no neuralsynth {called} (its metadata has {found} key {key!r})")
+        return texts[0]
 
     # Inputs and outputs
-
-    def signature(self, spec: InstrumentSpec) -> None:
-        t, p, b = len(spec.frame_seconds), spec.n_partials, len(spec.band_edges_hz) - 1
-        sizes = {"latent": [spec.latent_size], "partials": [t, p], "ratios": [p], "cents": [t], "noise": [t, b]}
-        self.values("inputs", self.graph.input, INPUT_RANKS, sizes)
-        self.values("outputs", self.graph.output, OUTPUT_RANKS[spec.kind], sizes)
 
     def values(self, what: str, values, ranks: dict[str, int], sizes: dict[str, list[int]]) -> None:
         names = [value.name for value in values]

@@ -27,7 +27,8 @@ from neuralsynth.model import (
     latent_reach,
 )
 from neuralsynth.model_gate import READY
-from neuralsynth.model_graph import check_graph
+from neuralsynth.model_encoder import Encoder
+from neuralsynth.model_graph import check_encoder_graph, check_graph, is_encoder
 from neuralsynth.spec import InstrumentSpec
 
 MEMORY_BYTES = 1 << 30  # on top of what the libraries take
@@ -50,7 +51,10 @@ def main() -> None:
         data = sys.stdin.buffer.read(head["model"])
         pair = None if head["pair"] is None else sys.stdin.buffer.read(head["pair"])
         limit_this_process(int(sys.argv[1]))
-        judge(data, pair)
+        if is_encoder(data, str(HERE)):
+            judge_encoder(data)
+        else:
+            judge(data, pair)
         verdict = None
     except ModelError as error:
         verdict = str(error).removeprefix(f"{HERE}: ")
@@ -99,10 +103,28 @@ def judge(data: bytes, pair: bytes | None) -> None:
         replay(model, pair)
 
 
+def judge_encoder(data: bytes) -> None:
+    """Static check of an encoder, then silence, full scale and noise through it.
+
+    Raises:
+        ModelError: the first thing that is wrong.
+    """
+    spec, rng = check_encoder_graph(data, str(HERE)), np.random.default_rng(0)
+    encoder = Encoder(data, HERE)
+    for n in (1, 3):
+        partials, noise = np.zeros((n, spec.n_frames, spec.n_partials)), np.zeros((n, spec.n_frames, spec.n_bands))
+        for gain in (0.0, 1.0, 1e-3):
+            heard = (gain * rng.random(x.shape) if gain < 1.0 else x + gain for x in (partials, noise))
+            outputs = encoder.run(*heard, np.linspace(0.0, 127.0, n), np.linspace(0.0, 1.0, n))
+            wanted = (n, spec.character_size)
+            if any(value.shape != wanted or not np.isfinite(value).all() for value in outputs):
+                raise ModelError(f"{HERE}: its outputs are not finite numbers of the shape {wanted}")
+
+
 def ordinary_inputs(spec: InstrumentSpec):
     """Named points over the note and velocity range, as any player asks for them; batches of 1 and 12."""
-    points = list(spec.points.values())
-    chosen = [spec.points[spec.default_point], points[0], points[len(points) // 2], points[-1]]
+    points = [spec.place(point) for point in spec.points.values()]
+    chosen = [spec.place(spec.points[spec.default_point]), points[0], points[len(points) // 2], points[-1]]
     notes = np.array([spec.note_low, 0.5 * (spec.note_low + spec.note_high) + 0.25, spec.note_high], np.float32)
     latent = np.repeat(np.array(chosen, np.float32), len(notes), axis=0)
     note = np.tile(notes, len(chosen))

@@ -8,6 +8,7 @@ import numpy as np
 
 from neuralsynth.model import Decoded, InstrumentModel
 from neuralsynth.sound.rows import NoteRows, SpectrumRows, VoiceSound
+from neuralsynth.spec import InstrumentSpec
 from neuralsynth.spectrum import SpectrumGrid
 from neuralsynth.units import db_to_gain
 
@@ -24,12 +25,13 @@ Layers = Callable[[Sequence[int]], list[list[VoiceSound]]]
 class NoteBank:
     """Decoded notes of one latent point, by key; fills itself on demand.
 
-    `directions` says where the directions of timbre lead, by their number in the voices (`sound.layout`).
+    `spec` has the range and layers at this point. `directions` says where the directions of timbre lead, by their number
+    in the voices (`sound.layout`).
     """
 
-    def __init__(self, model: InstrumentModel, latent: np.ndarray) -> None:
+    def __init__(self, model: InstrumentModel, latent: np.ndarray, spec: InstrumentSpec | None = None) -> None:
         """Lay out the velocity layers between the softest and the loudest recorded one; decode nothing yet."""
-        spec = model.spec
+        self.spec = spec = spec or model.spec
         count = N_LAYERS if spec.velocity_high > spec.velocity_low else 1
         self.model, self.latent = model, latent
         self.velocities = np.linspace(spec.velocity_low, spec.velocity_high, count)
@@ -99,7 +101,7 @@ class NoteBank:
 
     def _playable(self, key: int) -> int:
         """The key whose spectrum serves `key`: outside the trained range, that of the range's end."""
-        return int(min(max(key, self.model.spec.note_low), self.model.spec.note_high))
+        return int(min(max(key, self.spec.note_low), self.spec.note_high))
 
     def _batches(self, keys: Iterable[int]) -> list[list[int]]:
         at_once, ordered = max(1, _DECODE_BATCH // len(self.velocities)), sorted(keys)

@@ -65,7 +65,7 @@ class Part:
         Args:
             live_effects: whether knobs of effects may be turned while they sound.
         """
-        preset, sustain = patch.preset, patch.model.spec.sustain
+        preset, sustain = patch.preset, patch.spec.sustain
         settings = VoiceSettings(
             polyphony=preset.voices.polyphony,
             sustain=(sustain.start_seconds, sustain.end_seconds) if sustain else None,
@@ -73,7 +73,7 @@ class Part:
             filter_poles=preset.filter.poles,
         )
         self.patch, self.sample_rate = patch, sample_rate
-        spec, amount = patch.model.spec, preset.sound.texture
+        spec, amount = patch.spec, preset.sound.texture
         texture = texture_arrays(spec.texture, spec.n_partials, sample_rate, amount)
         modulation = patch.panel.wiring.modulation
         self.pool = VoicePool(patch.bank.rows, sample_rate, settings, max_block_size, modulation, texture)
@@ -182,7 +182,7 @@ class Part:
             strike = replace(whole, detune_cents=detune, pan=pan, phase=0.25 * side)
             voice = self.pool.start(now, bank.note(round(sounding)), strike)
             self._key[voice], self._choke[voice], self._layers[voice] = key, layer.choke_group, layer
-            self._one_shot[voice] = layer.one_shot and self.patch.model.spec.sustain is None
+            self._one_shot[voice] = layer.one_shot and self.patch.spec.sustain is None
             self.pool.voices.numbers[voice, layout.PRESSURE] = pressure
             started.append(VoiceRef(self, voice, self.pool.serial(voice)))
         return started

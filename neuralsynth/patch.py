@@ -19,6 +19,7 @@ from neuralsynth.preset_sections import Layer
 from neuralsynth.routes import destination
 from neuralsynth.sound.layout import MAX_CONTROLS
 from neuralsynth.sound.rows import VoiceSound
+from neuralsynth.spec import InstrumentSpec
 from neuralsynth.tuning import Tuning, read_scala, stretched
 from neuralsynth.wiring import LATENT_REACH
 
@@ -42,10 +43,11 @@ class Patch:
             raise PresetError(f"{path}: its model is of kind {model.spec.kind!r}; this version plays 'spectral' ones")
         self._check_routes()
         self.latent = self._latent(preset.sound.point, preset.sound.axes, preset.sound.latent)
-        self.bank = NoteBank(model, self.latent)
+        named = preset.sound.point or (model.spec.default_point if preset.sound.latent is None else None)
+        self.bank = NoteBank(model, self.latent, model.spec.around(named) if named else model.spec.at(self.latent))
         self.zones: tuple[tuple[Layer, Patch], ...] = ((Layer(""), self),)
         other = self._morph_end()
-        self.panel = Panel(preset, model.spec.axes, model.spec.latent_size, other.preset if other else None)
+        self.panel = Panel(preset, model.spec.axes, model.spec.character_size, other.preset if other else None)
         for route in preset.routes:
             if route.to not in self.panel.places:
                 most = f"a preset moves at most {MAX_CONTROLS} axes and latent numbers of its model"
@@ -83,6 +85,11 @@ class Patch:
         return patch
 
     @property
+    def spec(self) -> InstrumentSpec:
+        """What the model says of the place in it that is played: range, dynamics, sustain and texture are its own."""
+        return self.bank.spec
+
+    @property
     def name(self) -> str:
         """The preset's name."""
         return self.preset.name
@@ -99,7 +106,7 @@ class Patch:
 
     def velocity_gain(self, velocity: float) -> float:
         """Linear gain for what the recorded layers do not cover: softer or louder than any recording."""
-        spec = self.model.spec
+        spec = self.spec
         covered = min(max(velocity, spec.velocity_low), spec.velocity_high)
         sensitivity = self.preset.sound.velocity_sensitivity
         decibels = LEVEL_LAW_DB_PER_DECADE * np.log10(max(velocity, 1.0) / max(covered, 1.0))
@@ -113,7 +120,7 @@ class Patch:
         point = point or spec.default_point
         if point not in spec.points:
             raise PresetError(f"{self.path}: point {point!r} is unknown; use one of {', '.join(sorted(spec.points))}")
-        latent = np.array(spec.points[point] if numbers is None else self._checked_latent(numbers), np.float32)
+        latent = spec.place(spec.points[point] if numbers is None else self._checked_latent(numbers))
         for name, position in axes.items():
             self._check_axis(name)
             latent += self._along(name, position)
@@ -121,9 +128,10 @@ class Patch:
 
     def _checked_latent(self, numbers: tuple[float, ...]) -> tuple[float, ...]:
         """The numbers of a place in the model's latent space, if they fit it."""
-        size, reach = self.model.spec.latent_size, self.model.latent_reach
-        if len(numbers) != size:
-            raise PresetError(f"{self.path}: [sound]: latent has {len(numbers)} numbers; this model takes {size}")
+        spec, reach = self.model.spec, self.model.latent_reach
+        if len(numbers) not in (spec.latent_size, spec.character_size):
+            sizes = " or ".join(str(n) for n in sorted({spec.character_size, spec.latent_size}))
+            raise PresetError(f"{self.path}: [sound]: latent has {len(numbers)} numbers; this model takes {sizes}")
         for i, number in enumerate(numbers, 1):
             if not abs(number) <= reach:
                 raise PresetError(
@@ -134,7 +142,7 @@ class Patch:
     def _along(self, axis: str, position: float) -> np.ndarray:
         """The step in the latent space to a position on a named axis."""
         ends = self.model.spec.axes[axis]
-        return np.float32(abs(position)) * np.array(ends.high if position >= 0.0 else ends.low, np.float32)
+        return np.float32(abs(position)) * self.model.spec.place(ends.high if position >= 0.0 else ends.low)
 
     def _check_axis(self, name: str) -> None:
         axes = self.model.spec.axes
@@ -148,8 +156,8 @@ class Patch:
             assert destination(route.to) is not None
             if section == "axes":
                 self._check_axis(name)
-            if section == "latent" and int(name) > self.model.spec.latent_size:
-                size = self.model.spec.latent_size
+            if section == "latent" and int(name) > self.model.spec.character_size:
+                size = self.model.spec.character_size
                 raise PresetError(f"{self.path}: a route leads to {route.to}; this model has latent.1 to latent.{size}")
 
     def _morph_end(self) -> Patch | None:

@@ -14,7 +14,7 @@ from neuralsynth.settings import NOTE_VALUES, FileName, NumberList, Numbers, Pre
 MAX_ROUTES = 32
 MAX_LAYERS = 128
 #: Numbers of a raw latent, and how far one may ever go; the model's own size and reach are checked when it is there.
-MAX_LATENT, LARGEST_LATENT = 256, 1000.0
+MAX_LATENT, LARGEST_LATENT = 2048, 1000.0
 
 _SHAPES = ("sine", "triangle", "saw_up", "saw_down", "square", "sample_hold", "smooth_random")
 _Attack = Annotated[float, knob(0.0, 20.0, "s", 0.35, "from key press to full level")]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -20,9 +21,10 @@ from neuralsynth.spectrum import SpectrumGrid
 
 FORMAT_VERSION = 1
 METADATA_KEY = "neuralsynth"
+ENCODER_KEY = "neuralsynth-encoder"
 
 #: Limits a file must keep, so that a hostile one cannot ask for the whole memory.
-MAX_FRAMES, MAX_PARTIALS, MAX_BANDS, MAX_LATENT_SIZE, MAX_NAMED = 1024, 512, 256, 256, 1024
+MAX_FRAMES, MAX_PARTIALS, MAX_BANDS, MAX_LATENT_SIZE, MAX_NAMED = 1024, 512, 256, 2048, 1024
 MAX_TEXTURE = 12.0  # dB and cents
 
 
@@ -46,10 +48,38 @@ class Texture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seconds: float
 
 
+class Detail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the last numbers of the latent describe one sound's own deviation from the model: its *detail*.
+
+    There are `n_functions` runs of `n_partials + n_bands` numbers: number `r` of run `k` raises the level of partial (or
+    noise band) `r` by so many times a fixed course over time, in dB. All are zero at every named point.
+    """
+
+    n_functions: int
+    n_partials: int
+    n_bands: int
+
+    @property
+    def size(self) -> int:
+        """How many numbers of the latent they are."""
+        return self.n_functions * (self.n_partials + self.n_bands)
+
+
+class Traits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a named point has of its own in a model of several instruments; elsewhere the whole file's count."""
+
+    note_low: int
+    note_high: int
+    velocity_low: int
+    velocity_high: int
+    sustain: Sustain | None = None
+    texture: Texture | None = None
+
+
 class LatentAxis(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A direction in latent space named by what it does, from `low` (position -1) to `high` (position +1).
 
-    The ends are offsets that are added to a latent point. `low_value` and `high_value` are the descriptor
+    The ends are offsets that are added to a latent point (its `character`). `low_value` and `high_value` are the descriptor
     measured there, in `unit`.
     """
 
@@ -94,10 +124,12 @@ class InstrumentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     frame_seconds: list[float] = []  # [T]
     band_edges_hz: list[float] = []  # [B + 1]
     n_partials: int = 0
-    latent_size: int
-    points: dict[str, list[float]]
+    latent_size: int  # Z, the detail included
+    detail: Detail | None = None
+    points: dict[str, list[float]]  # `character_size` numbers each
     default_point: str
     axes: dict[str, LatentAxis] = {}
+    traits: dict[str, Traits] = {}  # of points that differ from the file as a whole
     note_low: int
     note_high: int
     velocity_low: int  # softest and loudest recorded layer, MIDI 0..127;
@@ -112,6 +144,32 @@ class InstrumentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     def grid(self) -> SpectrumGrid:
         """The time and frequency grid of a spectral instrument."""
         return SpectrumGrid(np.array(self.frame_seconds), np.array(self.band_edges_hz), self.n_partials)
+
+    @property
+    def character_size(self) -> int:
+        """How many of the latent's numbers say what instrument it is and how it is turned: all but the detail."""
+        return self.latent_size - (self.detail.size if self.detail else 0)
+
+    def place(self, numbers: Sequence[float] | np.ndarray) -> np.ndarray:
+        """The full latent `[Z]` float32 of a point, or of a whole latent: missing detail is zero."""
+        latent = np.zeros(self.latent_size, np.float32)
+        latent[: len(numbers)] = numbers
+        return latent
+
+    def nearest_point(self, latent: np.ndarray) -> str:
+        """The name of the point whose character is nearest to that of a latent."""
+        character = np.asarray(latent, np.float64)[: self.character_size]
+        return min(self.points, key=lambda name: float(np.sum((character - self.points[name]) ** 2)))
+
+    def around(self, point: str) -> InstrumentSpec:
+        """This spec with the range, dynamics, sustain and texture of one of its points."""
+        own = self.traits.get(point)
+        return self if own is None else msgspec.structs.replace(self, **msgspec.structs.asdict(own))
+
+    def at(self, latent: np.ndarray) -> InstrumentSpec:
+        """This spec with what a nameless place has from its nearest point: sustain and texture, not the range."""
+        own = self.around(self.nearest_point(latent))
+        return msgspec.structs.replace(self, sustain=own.sustain, texture=own.texture)
 
     def to_json(self) -> str:
         """The document that goes into the file."""
@@ -134,6 +192,39 @@ class InstrumentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         except msgspec.ValidationError as error:
             raise ModelError(f"{where}: its spec is wrong: {error}") from error
         _check(spec, where)
+        return spec
+
+
+class EncoderSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What an encoder file (`NAME.encoder.onnx`) says about itself; it belongs to the instrument `NAME.onnx`."""
+
+    format_version: int = FORMAT_VERSION
+    n_frames: int
+    n_partials: int
+    n_bands: int
+    character_size: int
+
+    def fits(self, spec: InstrumentSpec) -> bool:
+        """Whether the sizes are those of an instrument."""
+        own = (self.n_frames, self.n_partials, self.n_bands, self.character_size)
+        theirs = (len(spec.frame_seconds), spec.n_partials, len(spec.band_edges_hz) - 1, spec.character_size)
+        return own == theirs
+
+    @classmethod
+    def from_json(cls, text: str | bytes, where: str) -> EncoderSpec:
+        """Read and check a spec.
+
+        Raises:
+            ModelError: not JSON, an unknown key, a wrong type or size, or another version.
+        """
+        try:
+            spec = msgspec.convert(_upgraded(json.loads(text), where), cls)
+        except (ValueError, RecursionError) as error:
+            raise ModelError(f"{where}: its encoder spec is wrong: {error}") from error
+        limits = (MAX_FRAMES, MAX_PARTIALS, MAX_BANDS, MAX_LATENT_SIZE)
+        sizes = (spec.n_frames, spec.n_partials, spec.n_bands, spec.character_size)
+        if not all(1 <= size <= limit for size, limit in zip(sizes, limits, strict=True)):
+            raise ModelError(f"{where}: its encoder spec is wrong: sizes {sizes}; use 1 to {limits}")
         return spec
 
 
@@ -162,21 +253,42 @@ def _check(spec: InstrumentSpec, where: str) -> None:
         if not condition:
             raise ModelError(f"{where}: its spec is wrong: {complaint}")
 
-    z = spec.latent_size
-    require(1 <= z <= MAX_LATENT_SIZE, f"latent_size is {z}; use 1 to {MAX_LATENT_SIZE}")
+    require(1 <= spec.latent_size <= MAX_LATENT_SIZE, f"latent_size is {spec.latent_size}; use 1 to {MAX_LATENT_SIZE}")
+    _check_detail(spec, require)
     require(1 <= len(spec.points) <= MAX_NAMED, f"{len(spec.points)} points; use 1 to {MAX_NAMED}")
     require(len(spec.axes) <= MAX_NAMED, f"{len(spec.axes)} axes; use at most {MAX_NAMED}")
     require(spec.default_point in spec.points, f"default_point {spec.default_point!r} is not among its points")
     vectors = [*spec.points.values(), *(v for a in spec.axes.values() for v in (a.low, a.high))]
+    z = spec.character_size
     require(all(len(v) == z for v in vectors), f"a point or axis does not have {z} numbers")
     require(all(math.isfinite(x) and abs(x) < 1e3 for v in vectors for x in v), "a latent number is not finite or huge")
-    require(0 <= spec.note_low <= spec.note_high <= 127, "note_low..note_high must lie in 0..127")
-    require(0 <= spec.velocity_low <= spec.velocity_high <= 127, "velocity_low..velocity_high must lie in 0..127")
     require(8_000 <= spec.sample_rate <= 384_000, f"sample_rate is {spec.sample_rate}; use 8000 to 384000 Hz")
     if spec.kind == "spectral":
         _check_grid(spec, require)
-    if spec.texture is not None:
-        t = spec.texture
+    require(spec.traits.keys() <= spec.points.keys(), "traits has a name that is no point")
+    for own in (spec, *spec.traits.values()):
+        _check_traits(own, spec, require)
+
+
+def _check_detail(spec: InstrumentSpec, require) -> None:
+    if spec.detail is None:
+        return
+    d, bands = spec.detail, len(spec.band_edges_hz) - 1
+    require(d.n_functions >= 1 and 0 <= d.n_partials <= spec.n_partials and 0 <= d.n_bands <= bands, f"detail is {d}")
+    require(0 < d.size < spec.latent_size, f"detail takes {d.size} of {spec.latent_size} latent numbers")
+
+
+def _check_traits(own: InstrumentSpec | Traits, spec: InstrumentSpec, require) -> None:
+    require(0 <= own.note_low <= own.note_high <= 127, "note_low..note_high must lie in 0..127")
+    require(0 <= own.velocity_low <= own.velocity_high <= 127, "velocity_low..velocity_high must lie in 0..127")
+    if own.sustain is not None and spec.kind == "spectral":
+        s = own.sustain
+        require(
+            math.isfinite(s.start_seconds) and 0 <= s.start_seconds < s.end_seconds <= spec.frame_seconds[-1],
+            f"sustain {s.start_seconds}..{s.end_seconds} s lies outside its frames",
+        )
+    if own.texture is not None:
+        t = own.texture
         numbers = [*t.partials_db, t.level_db, t.cents]
         require(1 <= len(t.partials_db) <= MAX_PARTIALS, f"texture has {len(t.partials_db)} partials; use 1 or more")
         require(all(0.0 <= x <= MAX_TEXTURE for x in numbers), f"texture goes beyond 0 to {MAX_TEXTURE:g} dB or cents")
@@ -192,9 +304,3 @@ def _check_grid(spec: InstrumentSpec, require) -> None:
     require(finite and bool(np.all(np.diff(times) > 0)), "frame_seconds must increase")
     require(times[0] == 0.0 and times[-1] <= 120.0, "frame_seconds must run from 0 to at most 120")
     require(bool(np.all(np.diff(edges) > 0)) and edges[0] > 0, "band_edges_hz must be positive and increase")
-    if spec.sustain is not None:
-        s = spec.sustain
-        require(
-            math.isfinite(s.start_seconds) and 0 <= s.start_seconds < s.end_seconds <= times[-1],
-            f"sustain {s.start_seconds}..{s.end_seconds} s lies outside its frames",
-        )

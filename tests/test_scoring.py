@@ -10,11 +10,13 @@ import pytest
 import soundfile
 
 from neuralsynth import scoring
+from neuralsynth.analysis import NoteAnalysis
 from neuralsynth.analysis.folder import read_folder
 from neuralsynth.errors import RecordingError
 from neuralsynth.instrument import Instrument
+from neuralsynth.latent_search import LatentSearch
 from neuralsynth.note_bank import NoteBank
-from neuralsynth.scoring import fit_latent, score
+from neuralsynth.scoring import score
 from neuralsynth.spec import Provenance
 from neuralsynth.spectrum import NoteSpectrum, SpectrumGrid
 from neuralsynth.units import note_to_hz
@@ -53,11 +55,12 @@ def test_an_instrument_of_another_timbre_scores_worse(decaying, tmp_path):
 
 
 def test_the_latent_of_a_decoded_note_is_found_again(decaying):
-    model = decaying.model
+    model, velocity = decaying.model, 89
     truth = np.array([1.3, 0.0], np.float32)
-    spectrum = model.decode(truth[None], np.array([60.0]), np.array([0.7])).note(0, model.spec.grid())
-    found = fit_latent(model, spectrum, 60.0, 0.7, decaying.latent)
-    assert abs(found[0] - truth[0]) < 0.05
+    spectrum = model.decode(truth[None], np.array([60.0]), np.array([velocity / 127.0])).note(0, model.spec.grid())
+    analysis = NoteAnalysis(spectrum, float(note_to_hz(60)), 0.0, model.spec.grid().n_frames, 0.0, sustains=False)
+    found = LatentSearch(model, analysis, 60, RATE).best(velocity)
+    assert abs(found.latent[0] - truth[0]) < 0.1
 
 
 def test_interpolation_at_the_ends_is_the_recording_and_between_is_the_mean_in_db():

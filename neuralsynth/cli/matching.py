@@ -67,7 +67,9 @@ def _tell(heard: Heard, found: list[Match], output: Path, copies: list[Path]) ->
         [one.instrument, one.floor_db, one.match_db, one.nearest_db, one.nearest_point, one.velocity] for one in found
     ]
     table(["instrument", "floor", "match", "nearest point", "which", "velocity"], rows)
-    click.echo(f"latent {', '.join(f'{x:.2f}' for x in best.latent)}")
+    character, detail = best.latent[: best.character_size], best.latent[best.character_size :]
+    extra = f", and {len(detail)} numbers of detail" if any(detail) else ""
+    click.echo(f"latent {', '.join(f'{x:.2f}' for x in character)}{extra}")
     warn(best.remarks)
     beside = f", with {' and '.join(copy.name for copy in copies)} copied beside it" if copies else ""
     click.echo(

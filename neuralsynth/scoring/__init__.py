@@ -17,10 +17,9 @@ scored, and the seen ones serve as neighbours.
 
 from __future__ import annotations
 
-from neuralsynth.scoring.latent_fit import fit_latent
 from neuralsynth.scoring.measure import score
 from neuralsynth.scoring.playback import play_spectrum
 from neuralsynth.scoring.results import RecordingScore, Score, Sounds
 from neuralsynth.scoring.rivals import interpolated_spectrum
 
-__all__ = ["RecordingScore", "Score", "Sounds", "fit_latent", "interpolated_spectrum", "play_spectrum", "score"]
+__all__ = ["RecordingScore", "Score", "Sounds", "interpolated_spectrum", "play_spectrum", "score"]

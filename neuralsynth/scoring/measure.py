@@ -11,9 +11,9 @@ from neuralsynth.analysis import distance
 from neuralsynth.analysis.folder import read_folder
 from neuralsynth.errors import RecordingError
 from neuralsynth.instrument import Instrument
+from neuralsynth.latent_search import LatentSearch
 from neuralsynth.model import Decoded
 from neuralsynth.scoring.hearing import Ears, Heard
-from neuralsynth.scoring.latent_fit import fit_latent
 from neuralsynth.scoring.playback import play_spectrum
 from neuralsynth.scoring.results import RecordingScore, Score, Sounds
 from neuralsynth.scoring.rivals import held, interpolated_spectrum, resampled
@@ -72,10 +72,11 @@ def _score_one(
     instrument: Instrument, one: Heard, lower: Heard | None, upper: Heard | None
 ) -> tuple[RecordingScore, Sounds]:
     model, spec = instrument.model, instrument.model.spec
-    sustain = (spec.sustain.start_seconds, spec.sustain.end_seconds) if spec.sustain else None
+    point = point_name(one.group)  # of a folder of several instruments, each has its own
+    latent_played = spec.place(spec.points[point]) if point in spec.points else instrument.latent
+    own = spec.at(latent_played)
+    sustain = (own.sustain.start_seconds, own.sustain.end_seconds) if own.sustain else None
     note, velocity = one.note, one.velocity
-    point = spec.points.get(point_name(one.group))  # of a folder of several instruments, each has its own
-    latent_played = instrument.latent if point is None else np.array(point, np.float32)
     reference = held(one)
     tuning = float(hz_to_note(one.analysis.pitch_hz))
 
@@ -90,7 +91,7 @@ def _score_one(
         assert isinstance(batch, Decoded)  # an instrument that plays is spectral
         return batch.note(0, spec.grid())
 
-    fitted = fit_latent(model, one.analysis.spectrum, note, velocity / 127.0, latent_played)
+    fitted = LatentSearch(model, one.analysis, note, one.sample_rate).best(velocity).latent.astype(np.float32)
     nearest = min((n for n in (lower, upper) if n), key=lambda n: abs(n.note - note), default=None)
     mixed = nearest.analysis.spectrum if nearest else None
     if lower and upper:

@@ -41,6 +41,7 @@ class Batch:
     note: np.ndarray  # [N]
     velocity: np.ndarray  # [N] 0..1
     group: np.ndarray  # [N] int64
+    sustains: np.ndarray  # [N] bool
     turned: np.ndarray  # [N, 4] how far each of `TURNS` was turned
 
 
@@ -88,7 +89,7 @@ class Batches:
         amounts = rng.uniform(-1.0, 1.0, (self.size - plain, len(TURNS)))
         amounts = np.sign(amounts) * np.sqrt(np.abs(amounts))  # more often far than near: the ends are what is named
         turned[plain:] = amounts * (rng.random(amounts.shape) < TURNED_SHARE)
-        return turn(batch, turned, self.table.grid, self.table.sustains)
+        return turn(batch, turned, self.table.grid)
 
     def plain(self, rows: np.ndarray) -> Batch:
         """Notes of the table as they are."""
@@ -109,6 +110,7 @@ class Batches:
             blend(t.note),
             blend(t.velocity),
             t.group[first],
+            t.sustains[first],
             np.zeros((len(first), len(TURNS)), np.float32),
         )
 
@@ -135,7 +137,7 @@ def _beside(among: np.ndarray, values: np.ndarray, i: int, widest: float) -> lis
     return found
 
 
-def turn(batch: Batch, turned: np.ndarray, grid: SpectrumGrid, sustains: bool) -> Batch:
+def turn(batch: Batch, turned: np.ndarray, grid: SpectrumGrid) -> Batch:
     """Turn brightness, noisiness, attack and decay of each note by `turned` `[N, 4]` (-1..1 each)."""
     partials, noise, cents = batch.partials_db.copy(), batch.noise_db.copy(), batch.cents.copy()
     times = grid.frame_seconds
@@ -143,6 +145,7 @@ def turn(batch: Batch, turned: np.ndarray, grid: SpectrumGrid, sustains: bool) -
     number = np.arange(1, grid.n_partials + 1)[None, :]
     for i in np.flatnonzero(np.any(turned != 0.0, axis=1)):
         bright, noisy, attack, decay = (float(x) for x in turned[i])
+        sustains = bool(batch.sustains[i])
         source = _warped_time(times, attack, decay if not sustains else 0.0)
         rows = np.interp(source, times, np.arange(len(times)))
         partials[i], noise[i] = _at_rows(partials[i], rows), _at_rows(noise[i], rows)
@@ -155,7 +158,7 @@ def turn(batch: Batch, turned: np.ndarray, grid: SpectrumGrid, sustains: bool) -
         noise[i] += (slope * np.clip(octave_noise - pivot, -4.0, 4.0)).T + NOISINESS_DB * noisy + shape
     np.maximum(partials, NOISE_FLOOR_DB, out=partials)
     np.maximum(noise, NOISE_FLOOR_DB, out=noise)
-    return Batch(partials, noise, cents, batch.weights, batch.note, batch.velocity, batch.group, turned)
+    return replace(batch, partials_db=partials, noise_db=noise, cents=cents, turned=turned)
 
 
 def _warped_time(times: np.ndarray, attack: float, decay: float) -> np.ndarray:

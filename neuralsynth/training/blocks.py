@@ -91,3 +91,35 @@ class DownConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """`[N, n_in, T]` -> `[N, n_out, T / 2]`."""
         return functional.leaky_relu(self.norm(self.convolution(x)), 0.1)
+
+
+class BetweenPlaces(nn.Module):
+    """Numbers known at a few places, and lying between them as the places do: an affine map fitted to them.
+
+    Exact while there are no more places than dimensions and one; then it is the flattest such map, else the nearest.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, n_dimensions: int, n_numbers: int) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.zeros(n_dimensions, n_numbers))
+        self.register_buffer("bias", torch.zeros(n_numbers))
+
+    def forward(self, places: Tensor) -> Tensor:
+        """`[N, n_dimensions]` -> `[N, n_numbers]`."""
+        return places @ self.weight + self.bias
+
+    @torch.no_grad()
+    def set_(self, places: Tensor, numbers: Tensor) -> None:
+        """Fit the map to `numbers` `[G, n_numbers]` at `places` `[G, n_dimensions]`."""
+        centre, mean = places.mean(0), numbers.mean(0)
+        self.weight.copy_(torch.linalg.pinv(places - centre, rtol=1e-4) @ (numbers - mean))
+        self.bias.copy_(mean - centre @ self.weight)
+
+
+def hats(place: Tensor, n_points: int) -> Tensor:
+    """Weights of linear interpolation between `n_points` over 0..1: `[N, P]` -> `[N, P, n_points]`."""
+    points = torch.arange(n_points, dtype=torch.float32, device=place.device)
+    return functional.relu(1.0 - torch.abs(place[:, :, None] * (n_points - 1) - points))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from neuralsynth.analysis.folder import Folder
@@ -13,6 +13,7 @@ from neuralsynth.spec import InstrumentSpec
 FAMILIES = ("vae",)
 MIN_RECORDINGS = 2
 N_TURNS = 4  # qualities by which a timbre is turned, see `augment`
+LEAST_OWN_NUMBERS, MOST_OWN_NUMBERS = 4, 12  # of the latent besides the turns: which instrument it is
 FLOOR_DB = -110.0  # of full scale: nothing softer is described
 
 
@@ -21,13 +22,23 @@ class VaeConfig:
     """Size and shape of the variational autoencoder."""
 
     width: int = 64  # channels of every convolution
-    latent_size: int = 8
+    latent_size: int = 0  # numbers of a sound's character, the turns included; 0 fits the number of instruments
+    detail_functions: int = 6  # courses over time by which a sound's detail moves a partial or band; 0 leaves it out
+    detail_partials: int = 64  # partials that have a detail of their own
     condition_size: int = 64  # numbers that carry latent, note and velocity to every block
     note_step: float = 0.0  # semitones between the soft steps in which the network sees a note; 0 fits the folder
     envelope_points: int = 40  # of the spectral envelope over frequency, moving in time
     body_points: int = 160  # of the fixed body resonance over frequency
     lowest_frames: int = 16  # frames of the seed that is grown to the full grid
     dropout: float = 0.1  # share of the condition's numbers that are silenced in training
+
+
+    def fitted(self, n_groups: int, note_step: float) -> VaeConfig:
+        """With the sizes that were left open fitted to what is trained on."""
+        own = max(LEAST_OWN_NUMBERS, min(n_groups, MOST_OWN_NUMBERS))
+        return replace(
+            self, latent_size=self.latent_size or N_TURNS + own, note_step=self.note_step if self.note_step > 0.0 else note_step
+        )
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ class NoteTable:
     velocity: np.ndarray  # [M] float32, 0..1
     group: np.ndarray  # [M] int64, index into `groups`
     groups: tuple[str, ...]
-    sustains: bool
+    sustains: np.ndarray  # [M] bool, the same for all notes of a group
     digests: tuple[str, ...]
 
     def frame_weights(self) -> np.ndarray:
@@ -50,9 +50,13 @@ class NoteTable:
     def only(self, keep: np.ndarray) -> NoteTable:
         """The notes that a boolean mask or an index array keeps; groups stay."""
         index = np.flatnonzero(keep) if np.asarray(keep).dtype == bool else np.asarray(keep)
-        rows = ("partials_db", "noise_db", "cents", "inharmonicity", "n_valid", "note", "velocity", "group")
+        rows = ("partials_db", "noise_db", "cents", "inharmonicity", "n_valid", "note", "velocity", "group", "sustains")
         changed = {name: getattr(self, name)[index] for name in rows}
         return replace(self, **changed, digests=tuple(self.digests[i] for i in index))
+
+    def by_group(self) -> list[NoteTable]:
+        """The notes of each group, in the order of `groups`."""
+        return [self.only(self.group == index) for index in range(len(self.groups))]
 
 
 def held_out_notes(notes: Sequence[float], every: int) -> list[float]:
@@ -88,17 +92,18 @@ def build_table(analysed: Sequence[tuple[Recording, NoteAnalysis]], grid: Spectr
     groups = tuple(sorted({recording.group for recording, _ in analysed}))
     spectra = [a.spectrum for _, a in analysed]
     n_valid = np.array([a.n_valid_frames for _, a in analysed])
-    sustains = bool(np.mean([a.sustains for _, a in analysed]) > 0.5)
+    group = np.array([groups.index(r.group) for r, _ in analysed])
+    each = np.array([a.sustains for _, a in analysed])
+    sustains = np.array([bool(each[group == g].mean() > 0.5) for g in range(len(groups))])[group]
     partials = np.stack([_db(s.partials.T) for s in spectra])
     noise = np.stack([_db(s.noise.T) for s in spectra])
-    if not sustains:
-        for i, n in enumerate(n_valid):
+    for i, n in enumerate(n_valid):
+        if not sustains[i]:
             _decay_on(partials[i], int(n), grid)
             _decay_on(noise[i], int(n), grid)
     noise = _with_pitch(partials, noise, grid)
     note = np.array([r.note for r, _ in analysed], np.float32)
     velocity = np.array([r.velocity / 127.0 for r, _ in analysed], np.float32)
-    group = np.array([groups.index(r.group) for r, _ in analysed])
     correction = _evenness(partials, noise, note, velocity, group, grid)
     partials, noise = partials + correction[:, None, None], noise + correction[:, None, None]
     return NoteTable(

@@ -161,7 +161,7 @@ def _agreement_db(wanted: np.ndarray, found: np.ndarray) -> float:
 def _golden(decoder: nn.Module, spec: InstrumentSpec) -> dict[str, np.ndarray]:
     """Inputs over the range, first at the default point, and what torch gives for them."""
     latent, _, velocity = _random_inputs(spec, GOLDEN_NOTES, np.random.default_rng(2))
-    latent[0] = torch.tensor(spec.points[spec.default_point])
+    latent[0] = torch.from_numpy(spec.place(spec.points[spec.default_point]))
     note = torch.linspace(spec.note_low, spec.note_high, GOLDEN_NOTES)
     decoder.eval()
     outputs = dict(zip(OUTPUTS, decoder(latent, note, velocity), strict=True))

@@ -95,10 +95,8 @@ class VaeTraining(LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW; biases, normalisations and points do not decay."""
-        matrices = [
-            p for p in self.vae.parameters() if p.ndim >= 2 and p is not self.vae.points and p is not self.vae.axes
-        ]
-        others = [p for p in self.vae.parameters() if p.ndim < 2 or p is self.vae.points or p is self.vae.axes]
+        matrices = [p for p in self.vae.parameters() if p.ndim >= 2 and p is not self.vae.points]
+        others = [p for p in self.vae.parameters() if p.ndim < 2 or p is self.vae.points]
         decay = self.schedule.weight_decay
         groups = [{"params": matrices, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
         return torch.optim.AdamW(groups, lr=self.schedule.learning_rate, betas=(0.9, 0.99))
@@ -108,7 +106,8 @@ class VaeTraining(LightningModule):
         return wrapped.optimizer
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Set what belongs to this step: learning rate and random numbers."""
+        """Set what belongs to this step: stiffness, learning rate and random numbers."""
+        self.vae.settle()
         self._step_begun = self.step
         for group in self._optimizer().param_groups:
             group["lr"] = self.schedule.rate(self.step)
@@ -133,10 +132,12 @@ class VaeTraining(LightningModule):
         parts = w.partials * partial_distance(decoded, batch["partials_db"], weights)
         parts = parts + w.noise * noise_distance(decoded, batch["noise_db"], weights) + w.movement * movement
         price = divergence(mean, log_variance, w.free_nats)
-        kept_small = w.body * (self.vae.decoder.body**2).mean() * 8.0 + 0.001 * (
-            (self.vae.points**2).sum() + (self.vae.axes**2).sum()
-        )
-        loss = (heard + parts).mean() + w.latent * self.schedule.latent_price(step) * price + kept_small
+        known_place = self.vae.place(late["group"], late["turned"]).detach()
+        missed = ((mean - known_place) ** 2).sum(1).mean()  # the encoder shall recognise what is known
+        bodies = self.vae.decoder.body(self.vae.points)
+        kept_small = w.body * (bodies**2).mean() * 8.0 + 0.001 * (self.vae.points**2).sum()
+        prices = w.latent * self.schedule.latent_price(step) * price + w.recognition * missed
+        loss = (heard + parts).mean() + prices + kept_small
         facts = {
             "loss": loss,
             "play_db": heard[: known // 2].mean(),
@@ -198,6 +199,7 @@ def _pitch_hz(note: Tensor) -> Tensor:
 def play_score(vae: Vae, ear: MelEar, table: NoteTable) -> float:
     """Mean mel distance in dB of *play* (the learned point, note and velocity alone) to the notes of a table."""
     vae.eval()
+    vae.settle()
     weights = table.frame_weights()
     scores = []
     for i in range(0, len(table.note), 16):
@@ -208,7 +210,7 @@ def play_score(vae: Vae, ear: MelEar, table: NoteTable) -> float:
             "note": torch.from_numpy(table.note[rows]),
             "weights": torch.from_numpy(weights[rows]),
         }
-        latent = vae.points[torch.from_numpy(table.group[rows])]
+        latent = vae.at_points(torch.from_numpy(table.group[rows]))
         decoded = vae.decoder.decode(latent, batch["note"], torch.from_numpy(table.velocity[rows]))
         scores.append(note_distance(ear, decoded, batch))
     return float(torch.cat(scores).mean())

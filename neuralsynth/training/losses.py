@@ -95,6 +95,7 @@ class LossWeights:
     movement: float = 0.02  # per cent
     latent: float = 0.02  # of the KL divergence per latent number, when warmed up
     free_nats: float = 0.15  # per latent number that cost nothing
+    recognition: float = 0.005  # of the squared way from where the encoder sees a known note to where it lies
     body: float = 0.02
 
 

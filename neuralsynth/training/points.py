@@ -10,50 +10,76 @@ import numpy as np
 import torch
 
 from neuralsynth.analysis.descriptors import SAYS, UNITS, describe
-from neuralsynth.spec import LatentAxis, Sustain, point_name
+from neuralsynth.spec import LatentAxis, Sustain, Traits, point_name
 from neuralsynth.spectrum import SpectrumGrid
 from neuralsynth.training.augment import TURNS
 from neuralsynth.training.dataset import NoteTable
+from neuralsynth.training.texture import measure_texture
 from neuralsynth.training.vae import Vae
 
 MIN_LOOP_SECONDS = 0.7
 
 
+def point_names(table: NoteTable, name: str) -> list[str]:
+    """What the point of each group of recordings is called."""
+    names: list[str] = []
+    for group in table.groups:
+        label = point_name(group, point_name(name))
+        while label in names:
+            label += "-2"
+        names.append(label)
+    return names
+
+
 def named_points(vae: Vae, table: NoteTable, name: str) -> dict[str, list[float]]:
     """The learned point of each group of recordings."""
-    points: dict[str, list[float]] = {}
-    for index, group in enumerate(table.groups):
-        label = point_name(group, point_name(name))
-        while label in points:
-            label += "-2"
-        points[label] = [round(float(x), 6) for x in vae.points[index].detach()]
-    return points
+    places = vae.group_places().detach()
+    return {label: _rounded(place) for label, place in zip(point_names(table, name), places, strict=True)}
+
+
+def named_traits(table: NoteTable, name: str) -> dict[str, Traits]:
+    """Range, dynamics, sustain and texture of each group of recordings; nothing where there is but one."""
+    if len(table.groups) == 1:
+        return {}
+    return {label: traits_of(own) for label, own in zip(point_names(table, name), table.by_group(), strict=True)}
+
+
+def traits_of(table: NoteTable) -> Traits:
+    """Range, dynamics, sustain and texture of the notes of a table."""
+    velocity, sustain = np.round(table.velocity * 127.0).astype(int), sustain_region(table)
+    return Traits(
+        note_low=int(np.floor(table.note.min())),
+        note_high=int(np.ceil(table.note.max())),
+        velocity_low=int(velocity.min()),
+        velocity_high=int(velocity.max()),
+        sustain=sustain,
+        texture=measure_texture(table, sustain),
+    )
 
 
 @torch.no_grad()
-def named_axes(vae: Vae, table: NoteTable, point: list[float]) -> dict[str, LatentAxis]:
-    """Axes around a point; one whose measured ends do not differ as it says is left out."""
+def named_axes(vae: Vae, table: NoteTable) -> dict[str, LatentAxis]:
+    """The turns as axes, with what they do at the first group's point; one that does not do what it says is left out."""
     vae.eval()
-    pick = np.linspace(0, len(table.note) - 1, min(6, len(table.note))).round().astype(int)
-    note, velocity = table.note[np.argsort(table.note)][pick], np.full(len(pick), np.median(table.velocity))
-    axes = {}
-    for name, direction in zip(TURNS, vae.axes.numpy(), strict=True):
-        low, high = -direction, direction
-        values = []
-        for offset in (low, high):
-            latent = np.tile(np.asarray(point) + offset, (len(pick), 1))
-            outputs = vae.decoder(*(torch.tensor(x, dtype=torch.float32) for x in (latent, note, velocity)))
+    own = table.by_group()[0]
+    pick = np.linspace(0, len(own.note) - 1, min(6, len(own.note))).round().astype(int)
+    note, velocity = np.sort(own.note)[pick], np.full(len(pick), np.median(own.velocity))
+    axes, point = {}, vae.group_places().detach()[0]
+    for index, name in enumerate(TURNS):
+        ends, values = (vae.turn_step(index, -1.0), vae.turn_step(index, 1.0)), []
+        for offset in ends:
+            latent = (point + offset).expand(len(pick), -1)
+            outputs = vae.decoder(latent, *(torch.tensor(x, dtype=torch.float32) for x in (note, velocity)))
             values.append(np.median([told[name] for told in _described(note, outputs, table.grid)]))
         if values[1] > values[0]:
-            axes[name] = LatentAxis(
-                [round(float(x), 6) for x in low],
-                [round(float(x), 6) for x in high],
-                round(float(values[0]), 5),
-                round(float(values[1]), 5),
-                UNITS[name],
-                SAYS[name],
-            )
+            low, high = (_rounded(end) for end in ends)
+            measured = (round(float(value), 5) for value in values)
+            axes[name] = LatentAxis(low, high, *measured, UNITS[name], SAYS[name])
     return axes
+
+
+def _rounded(numbers: torch.Tensor) -> list[float]:
+    return [round(float(x), 6) for x in numbers]
 
 
 def _described(note: np.ndarray, outputs, grid: SpectrumGrid) -> list[dict[str, float]]:
@@ -62,8 +88,11 @@ def _described(note: np.ndarray, outputs, grid: SpectrumGrid) -> list[dict[str, 
 
 
 def sustain_region(table: NoteTable) -> Sustain | None:
-    """Where a held note may wander: after the attack has settled, while most recordings last. None if it decays."""
-    if not table.sustains:
+    """Where a held note may wander: after the attack has settled, while most recordings last.
+
+    None where notes decay, or where some do: then each group has a region of its own.
+    """
+    if not table.sustains.all():
         return None
     times = table.grid.frame_seconds
     power = (10.0 ** (table.partials_db / 10.0)).sum(1) + (10.0 ** (table.noise_db / 10.0)).sum(1)

@@ -18,7 +18,7 @@ from neuralsynth.training.checkpoints import Run
 from neuralsynth.training.config import MIN_RECORDINGS, TrainConfig, VaeConfig, enough
 from neuralsynth.training.dataset import NoteTable, build_table, choose_grid, held_out_notes
 from neuralsynth.training.points import sustain_region
-from neuralsynth.training.vae import Statistics
+from neuralsynth.training.vae import HARMONIC, Statistics
 
 CENTRED_SECONDS = (0.15, 1.5)  # where the pitch of a decaying sound averages to the played note
 #: Steps in which the network sees a note, per semitone between recorded pitches, and their limits.
@@ -106,7 +106,7 @@ def _grid(plan: dict[str, Any]) -> SpectrumGrid:
 
 
 def statistics_of(table: NoteTable) -> Statistics:
-    """Means per partial and band, and a smooth stiffness over the keyboard (none for sounds with exact harmonics)."""
+    """Means per partial and band, and each group's smooth stiffness over the keyboard."""
     weights = table.frame_weights()
     weights = weights / weights.sum()
     partials = np.einsum("mpt,mt->p", table.partials_db, weights)
@@ -115,21 +115,26 @@ def statistics_of(table: NoteTable) -> Statistics:
     low, high = (sustain.start_seconds, sustain.end_seconds) if sustain else CENTRED_SECONDS
     start = min(int(np.searchsorted(times, low)), len(times) - 2)
     stop = max(start + 1, int(np.searchsorted(times, high)))
-    return Statistics(partials, noise, _stiffness(table), centred_frames=(start, stop))
+    curves = [_stiffness(notes) for notes in table.by_group()]
+    stiffness = np.array([HARMONIC if curve is None else curve for curve in curves])
+    return Statistics(partials, noise, stiffness if any(c is not None for c in curves) else None, (start, stop))
 
 
-def _stiffness(table: NoteTable) -> np.ndarray:
-    """Polynomial of log B over (note - 60) / 24, by least absolute error so that single wrong notes do not bend it."""
+def _stiffness(table: NoteTable) -> np.ndarray | None:
+    """Polynomial of log B over (note - 60) / 24, by least absolute error so that single wrong notes do not bend it.
+
+    Three numbers, highest power first; None for sounds with exact harmonics.
+    """
     stiff = table.inharmonicity > 1e-5
-    if table.sustains or stiff.mean() < 0.5 or stiff.sum() < 3:
-        return np.zeros(0)
+    if not len(stiff) or table.sustains[0] or stiff.mean() < 0.5 or stiff.sum() < 3:
+        return None
     place, value = (table.note[stiff] - 60.0) / 24.0, np.log(table.inharmonicity[stiff])
     degree = min(2, len(np.unique(place)) - 1)
     weights = np.ones(len(place))
     for _ in range(20):
         curve = np.polyfit(place, value, degree, w=weights)
         weights = 1.0 / np.sqrt(np.abs(np.polyval(curve, place) - value) + 0.05)
-    return curve
+    return np.concatenate([np.zeros(2 - degree), curve])
 
 
 def note_step(table: NoteTable) -> float:

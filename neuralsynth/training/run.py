@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec import structs
 
 from neuralsynth.errors import MissingExtra, OutputError, UsageError
 
@@ -31,17 +32,17 @@ except ImportError as error:
     raise MissingExtra(f"training needs {error.name}: pip install 'neuralsynth[train]'") from error
 
 from neuralsynth.analysis.folder import Folder, read_folder
-from neuralsynth.spec import InstrumentSpec, Provenance, point_name
+from neuralsynth.spec import Detail, InstrumentSpec, Provenance, point_name
 from neuralsynth.training.augment import Batches
 from neuralsynth.training.checkpoints import Run
 from neuralsynth.training.config import TrainConfig, TrainResult
 from neuralsynth.training.dataset import NoteTable
+from neuralsynth.training.detail import learn_detail
 from neuralsynth.training.export import export_instrument
 from neuralsynth.training.fit import BatchStream, Schedule, VaeTraining, play_score, to_tensors
 from neuralsynth.training.losses import MelEar
-from neuralsynth.training.points import named_axes, named_points, sustain_region
+from neuralsynth.training.points import named_axes, named_points, named_traits, traits_of
 from neuralsynth.training.prepare import Data, Say, note_step, planned_config, prepare, statistics_of
-from neuralsynth.training.texture import measure_texture
 from neuralsynth.training.tuning import tune
 from neuralsynth.training.vae import Vae
 from neuralsynth.training.watch import Bar, Keeper, Log
@@ -112,8 +113,7 @@ class _Job:
     def __init__(
         self, output: Path, config: TrainConfig, run: Run, data: Data, started: float, show_progress: bool
     ) -> None:
-        if config.model.note_step <= 0.0:
-            config = replace(config, model=replace(config.model, note_step=note_step(data.train)))
+        config = replace(config, model=config.model.fitted(len(data.train.groups), note_step(data.train)))
         self.output, self.config, self.run, self.data = output, config, run, data
         self.started, self.show_progress = started, show_progress
         self.grid = data.train.grid
@@ -214,20 +214,18 @@ class _Job:
         """Name points and axes, export, and tell."""
         vae = module.average.eval()
         score = play_score(vae, self.ear, self._watched())
-        note = self.data.train.note
-        tune(vae.decoder, vae.points[:1].detach(), self.grid, float(note.min()), float(note.max()))
-        spec = self._spec(vae, module.step)
+        ranges = [(float(own.note.min()), float(own.note.max())) for own in self.data.train.by_group()]
+        tune(vae.decoder, vae.group_places().detach(), self.grid, ranges)
+        spec = self._spec(vae, module.step, learn_detail(vae, self.data.train))
         agreement = export_instrument(vae.decoder, spec, self.output)
         return TrainResult(
             self.output, self.run.path, spec, module.step, score, agreement, self.data.held_paths, warned
         )
 
-    def _spec(self, vae: Vae, steps: int) -> InstrumentSpec:
+    def _spec(self, vae: Vae, steps: int, detail: Detail | None) -> InstrumentSpec:
         table, config = self.data.train, self.config
         name = config.name or point_name(self.output.stem)
         points = named_points(vae, table, name)
-        default = next(iter(points))
-        velocity = np.round(table.velocity * 127.0).astype(int)
         return InstrumentSpec(
             family=config.family,
             name=name,
@@ -235,16 +233,13 @@ class _Job:
             frame_seconds=[float(t) for t in self.grid.frame_seconds],
             band_edges_hz=[float(f) for f in self.grid.band_edges_hz],
             n_partials=self.grid.n_partials,
-            latent_size=config.model.latent_size,
+            latent_size=config.model.latent_size + (detail.size if detail else 0),
+            detail=detail,
             points=points,
-            default_point=default,
-            axes=named_axes(vae, table, points[default]),
-            note_low=int(np.floor(table.note.min())),
-            note_high=int(np.ceil(table.note.max())),
-            velocity_low=int(velocity.min()),
-            velocity_high=int(velocity.max()),
-            sustain=sustain_region(table),
-            texture=measure_texture(table, sustain_region(table)),
+            default_point=next(iter(points)),
+            axes=named_axes(vae, table),
+            traits=named_traits(table, name),
+            **structs.asdict(traits_of(table)),
             licence=config.licence,
             origin=config.origin,
             provenance=Provenance(

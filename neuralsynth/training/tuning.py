@@ -10,6 +10,8 @@ ear this is; without noise and windows its autocorrelation has a closed form.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
@@ -25,33 +27,42 @@ BEGINNING_SECONDS = (0.05, 1.0)
 
 
 @torch.no_grad()
-def tune(decoder: Decoder, point: torch.Tensor, grid: SpectrumGrid, note_low: float, note_high: float) -> None:
-    """Set a decoder's `sharp_cents` so that its notes at `point` `[Z]` are heard in tune.
+def tune(decoder: Decoder, places: torch.Tensor, grid: SpectrumGrid, ranges: Sequence[tuple[float, float]]) -> None:
+    """Set a decoder's `sharp` so that its notes at `places` `[G, Z]`, of these note ranges, are heard in tune.
 
     A string struck harder is heard sharper, so a note's softest and hardest touch end equally far off. Where partials
     are exact harmonics only the movement counts: a note's beginning, all that is heard of a short one, and the note
     as a whole end equally far off.
     """
-    decoder.sharp_cents.zero_()
-    if decoder.stiffness.shape[0] == 0:
-        times = grid.frame_seconds
+    times = grid.frame_seconds
+    if decoder.is_harmonic:
         early = np.gradient(times) * ((times >= BEGINNING_SECONDS[0]) & (times <= BEGINNING_SECONDS[1]))
         early = torch.tensor(early / max(early.sum(), 1e-9), dtype=torch.float32)
         decoder.centring.mul_(0.5).add_(0.5 * early)
         return
+    own = decoder.own(places)
+    decoder.sharp.set_(own, torch.zeros(len(own), N_TUNED_NOTES))
+    heard = np.stack([_heard_sharp(decoder, place, grid, *ends) for place, ends in zip(places, ranges, strict=True)])
+    decoder.sharp.set_(own, torch.tensor(heard, dtype=torch.float32))
+
+
+def _heard_sharp(
+    decoder: Decoder, place: torch.Tensor, grid: SpectrumGrid, note_low: float, note_high: float
+) -> np.ndarray:
+    """Cents by which the notes at a place `[Z]` are heard sharp, `[N_TUNED_NOTES]`."""
     notes = LOWEST_TUNED_NOTE + TUNED_STEP * np.arange(N_TUNED_NOTES)
     heard = np.zeros(N_TUNED_NOTES)
     inside = np.flatnonzero((notes > note_low - TUNED_STEP) & (notes < note_high + TUNED_STEP))
     for i in inside:
         note = torch.full((len(VELOCITIES),), float(notes[i]))
-        partials, ratios, cents, _ = decoder(point.expand(len(VELOCITIES), -1), note, torch.tensor(VELOCITIES))
+        partials, ratios, cents, _ = decoder(place.expand(len(VELOCITIES), -1), note, torch.tensor(VELOCITIES))
         found = [
             sharpness_cents(partials[v].numpy(), ratios[v].numpy(), cents[v].numpy(), grid, float(notes[i]))
             for v in range(len(VELOCITIES))
         ]
         heard[i] = 0.5 * (min(found) + max(found))
     heard[: inside[0]], heard[inside[-1] :] = heard[inside[0]], heard[inside[-1]]
-    decoder.sharp_cents.copy_(torch.tensor(heard, dtype=torch.float32))
+    return heard
 
 
 def sharpness_cents(

@@ -5,6 +5,11 @@ pitch), one of a spectral envelope over *frequency* (what stays where it is: for
 finely resolved in frequency. A partial's level is the sum of the three at its number and frequency, so that notes
 nobody recorded fall on the same resonances as their neighbours.
 
+The latent has three parts: how far the timbre is *turned* along each of `augment.TURNS`, numbers of the instrument's
+*own* (one learned point per group of recordings), together its character; and the *detail* (`training.detail`), by
+which one sound deviates from what the network says of it. Body, stiffness and tuning lie between those of the groups
+as the own numbers do, so that a path from one instrument to another is even, and in tune.
+
 Kingma and Welling, "Auto-Encoding Variational Bayes", ICLR 2014; Sohn et al., "Learning Structured Output
 Representation using Deep Conditional Generative Models", NeurIPS 2015.
 """
@@ -19,19 +24,23 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from neuralsynth.spectrum import SpectrumGrid
-from neuralsynth.training.blocks import DownConv, GrowingTrunk, NoteFeatures
+from neuralsynth.training.blocks import BetweenPlaces, DownConv, GrowingTrunk, NoteFeatures, hats
 from neuralsynth.training.config import FLOOR_DB, N_TURNS, VaeConfig
 from neuralsynth.units import hz_to_mel
 
 CEILING_DB = 0.0
 HIGHEST_PARTIAL_HZ = 20_000.0
 DB_PER_UNIT = 20.0
-AXIS_LENGTH = 2.0  # of a fresh latent axis; a short one is learned slowly
+SOFTEST_GAIN = 10.0 ** (FLOOR_DB / 20.0)
+TURN_LENGTH = 2.0  # latent numbers to a whole turn: two deviations of the standard normal prior
 #: A predicted noise level is a guess; too loud is heard between the partials, too soft is hidden. This much less is
 #: nearer to unseen recordings (cello 0.2 dB, saxophone 0.1 dB, piano equal).
 NOISE_TRIM_DB = -2.0
 LOWEST_TUNED_NOTE, TUNED_STEP, N_TUNED_NOTES = 12.0, 3.0, 37  # 12 … 120
+HARMONIC = np.array([0.0, 0.0, -16.0])  # the stiffness curve of exact harmonics
 MOST_BASS_STIFFNESS, BASS_NOTE = -8.0, 40.0  # log B, and the note from which on it may be more
+ENCODED_DB = 90.0  # under a note's level; what is softer, the encoder does not hear
+ENCODED_SECONDS = 1.0  # of a note, whose level that is
 HIGHEST_RATIO = 900.0  # such partials are beyond hearing at any note
 
 
@@ -41,7 +50,7 @@ class Statistics:
 
     partials_db: np.ndarray  # [P] mean over notes and frames
     noise_db: np.ndarray  # [B]
-    log_inharmonicity: np.ndarray  # polynomial in (note - 60) / 24, highest power first; empty for exact harmonics
+    stiffness: np.ndarray | None  # [G, 3] log B as polynomials in (note - 60) / 24; None where all are harmonic
     centred_frames: tuple[int, int] = (0, 0)  # frames over which `cents` average to zero
 
 
@@ -61,14 +70,15 @@ class Decoder(nn.Module):
     number: Tensor
     mean_partials_db: Tensor
     mean_noise_db: Tensor
-    stiffness: Tensor
-    sharp_cents: Tensor
     centring: Tensor
+    detail_functions: Tensor
+    detail_scale_db: Tensor
 
     def __init__(self, config: VaeConfig, grid: SpectrumGrid, statistics: Statistics) -> None:
         super().__init__()
         self.features = NoteFeatures(config.note_step)
-        size = config.condition_size
+        size, self.character_size = config.condition_size, config.latent_size
+        own = config.latent_size - N_TURNS
         self.condition = nn.Sequential(
             nn.Linear(config.latent_size + self.features.size, size),
             nn.LeakyReLU(0.1),
@@ -81,12 +91,22 @@ class Decoder(nn.Module):
         self.by_frequency = nn.Conv1d(config.width, config.envelope_points, 1)
         self.noise = nn.Conv1d(config.width, grid.n_bands, 1)
         self.movement = nn.Conv1d(config.width, 1, 1)
-        self.body = nn.Parameter(torch.zeros(config.body_points))
+        self.body = nn.Linear(own, config.body_points)
+        nn.init.zeros_(self.body.weight)
+        nn.init.zeros_(self.body.bias)
         for head in (self.by_number, self.by_frequency, self.noise, self.movement):
             nn.init.normal_(head.weight, std=0.3 / config.width**0.5)
             if head.bias is not None:
                 nn.init.zeros_(head.bias)
+        self.is_harmonic = statistics.stiffness is None
+        self.group_stiffness = None if self.is_harmonic else torch.tensor(statistics.stiffness, dtype=torch.float32)
+        self.stiffness = BetweenPlaces(own, 3)
+        # Cents by which stretched notes are heard sharp of their first partial, every few semitones; see `tuning`.
+        self.sharp = BetweenPlaces(own, N_TUNED_NOTES)
         self._keep(grid, statistics)
+        self.n_detailed = min(config.detail_partials, grid.n_partials)
+        self.register_buffer("detail_functions", torch.zeros(config.detail_functions, grid.n_frames))
+        self.register_buffer("detail_scale_db", torch.zeros(config.detail_functions, self.n_detailed + grid.n_bands))
 
     def _keep(self, grid: SpectrumGrid, statistics: Statistics) -> None:
         """Constants of the graph."""
@@ -94,10 +114,6 @@ class Decoder(nn.Module):
         self.register_buffer("number", number)
         self.register_buffer("mean_partials_db", torch.tensor(statistics.partials_db, dtype=torch.float32)[:, None])
         self.register_buffer("mean_noise_db", torch.tensor(statistics.noise_db, dtype=torch.float32)[:, None])
-        stiffness = torch.tensor(np.asarray(statistics.log_inharmonicity), dtype=torch.float32)
-        self.register_buffer("stiffness", stiffness)
-        # Cents by which stretched notes are heard sharp of their first partial, every few semitones; see `tuning`.
-        self.register_buffer("sharp_cents", torch.zeros(N_TUNED_NOTES))
         steps = np.gradient(grid.frame_seconds)
         start, stop = statistics.centred_frames
         inside = np.zeros(grid.n_frames)
@@ -106,61 +122,77 @@ class Decoder(nn.Module):
         self.lowest_mel = float(hz_to_mel(20.0))
         self.highest_mel = float(hz_to_mel(HIGHEST_PARTIAL_HZ))
 
-    def ratios(self, note: Tensor) -> Tensor:
+    def settle(self, points: Tensor) -> None:
+        """Learn where the groups' own numbers `[G, own]` lie, and with them how stiff the places between are."""
+        if self.group_stiffness is not None:
+            self.stiffness.set_(points, self.group_stiffness.to(points.device))
+
+    def own(self, latent: Tensor) -> Tensor:
+        """The instrument's own numbers of latents."""
+        return latent[:, N_TURNS : self.character_size]
+
+    def ratios(self, latent: Tensor, note: Tensor) -> Tensor:
         """Partial frequencies over the first partial's, `[N, P]`: 1, 2, 3 … or `k·sqrt((1 + B·k²)/(1 + B))`."""
         number = self.number[None, :]
-        if self.stiffness.shape[0] == 0:
+        if self.is_harmonic:
             return number.expand(note.shape[0], -1) * torch.ones_like(note)[:, None]
         place = (note.clamp(21.0, 108.0) - 60.0) / 24.0
-        exponent = torch.zeros_like(place)
-        for i in range(self.stiffness.shape[0]):
-            exponent = exponent * place + self.stiffness[i]
+        curve = self.stiffness(self.own(latent))
+        exponent = (curve[:, 0] * place + curve[:, 1]) * place + curve[:, 2]
         # In the bass a stiffer string has no pitch a listener would agree on.
         most = MOST_BASS_STIFFNESS + 0.5 * functional.relu(note - BASS_NOTE)
         inharmonicity = torch.exp(torch.minimum(exponent, most).clamp(-16.0, -3.0))[:, None]
         ratios = number * torch.sqrt((1.0 + inharmonicity * number**2) / (1.0 + inharmonicity))
         return ratios.clamp(max=HIGHEST_RATIO)
 
-    def tuned_ratios(self, note: Tensor) -> Tensor:
+    def tuned_ratios(self, latent: Tensor, note: Tensor) -> Tensor:
         """Partial frequencies over the played pitch, `[N, P]`: `ratios` moved to where the note is heard in tune."""
-        ratios = self.ratios(note)
-        if self.stiffness.shape[0] == 0:
+        ratios = self.ratios(latent, note)
+        if self.is_harmonic:
             return ratios
         place = ((note - LOWEST_TUNED_NOTE) / (TUNED_STEP * (N_TUNED_NOTES - 1))).clamp(0.0, 1.0)
-        sharp_cents = _hats(place[:, None], N_TUNED_NOTES)[:, 0] @ self.sharp_cents
-        return ratios * torch.exp(-0.00057762265 * sharp_cents)[:, None]
+        sharp_cents = (hats(place[:, None], N_TUNED_NOTES)[:, 0] * self.sharp(self.own(latent))).sum(dim=1)
+        return ratios * torch.exp(-0.00057762265 * sharp_cents.clamp(-200.0, 200.0))[:, None]
 
     def decode(self, latent: Tensor, note: Tensor, velocity: Tensor) -> Decoded:
-        """`[N, Z]`, `[N]`, `[N]` (0..1) -> decibels."""
-        condition = self.condition(torch.cat([latent, self.features(note, velocity)], dim=1))
+        """`[N, Z]`, `[N]`, `[N]` (0..1) -> decibels; the detail of the latent may be left out."""
+        character = latent[:, : self.character_size]
+        condition = self.condition(torch.cat([character, self.features(note, velocity)], dim=1))
         x = self.trunk(condition)
-        ratios = self.ratios(note)
-        pitch_hz = 440.0 * torch.exp((note - 69.0) * 0.057762265)
-        frequency_hz = ratios * pitch_hz[:, None]
-        mel = 1127.0104898 * torch.log(1.0 + frequency_hz / 700.0)
-        place = ((mel - self.lowest_mel) / (self.highest_mel - self.lowest_mel)).clamp(0.0, 1.0)
-        envelope = torch.bmm(_hats(place, self.by_frequency.out_channels), self.by_frequency(x))
-        body = (_hats(place, self.body.shape[0]) @ self.body)[:, :, None]
-        partials_db = self.mean_partials_db + DB_PER_UNIT * (self.by_number(x) + envelope + body)
+        ratios = self.ratios(latent, note)
+        frequency_hz = ratios * (440.0 * torch.exp((note - 69.0) * 0.057762265))[:, None]
+        partials_db = self.mean_partials_db + DB_PER_UNIT * (self.by_number(x) + self._formants(x, latent, frequency_hz))
         noise_db = self.mean_noise_db + DB_PER_UNIT * self.noise(x)
+        if latent.shape[1] > self.character_size:
+            moved = self._detail_db(latent[:, self.character_size :])
+            n = self.n_detailed
+            partials_db = torch.cat([partials_db[:, :n] + moved[:, :n], partials_db[:, n:]], dim=1)
+            noise_db = noise_db + moved[:, n:]
         cents = 20.0 * self.movement(x)[:, 0]
         cents = cents - (cents * self.centring).sum(dim=1, keepdim=True)
         silent = (frequency_hz > HIGHEST_PARTIAL_HZ)[:, :, None]
         partials_db = torch.where(silent, torch.full_like(partials_db, 2.0 * FLOOR_DB), partials_db)
         return Decoded(partials_db, noise_db, cents, ratios)
 
+    def _formants(self, x: Tensor, latent: Tensor, frequency_hz: Tensor) -> Tensor:
+        """What partials have by their frequency `[N, P]`: the moving envelope and the fixed body, `[N, P, T]`."""
+        mel = 1127.0104898 * torch.log(1.0 + frequency_hz / 700.0)
+        place = ((mel - self.lowest_mel) / (self.highest_mel - self.lowest_mel)).clamp(0.0, 1.0)
+        envelope = torch.bmm(hats(place, self.by_frequency.out_channels), self.by_frequency(x))
+        body = torch.bmm(hats(place, self.body.out_features), self.body(self.own(latent))[:, :, None])
+        return envelope + body
+
+    def _detail_db(self, detail: Tensor) -> Tensor:
+        """By how much the detail of latents raises partials and bands over time: `[N, D]` -> `[N, P' + B, T]`."""
+        scaled = detail.reshape(-1, *self.detail_scale_db.shape) * self.detail_scale_db
+        return torch.matmul(scaled.transpose(1, 2), self.detail_functions)
+
     def forward(self, latent: Tensor, note: Tensor, velocity: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """What the instrument file gives: partials `[N, T, P]`, ratios `[N, P]`, cents `[N, T]`, noise `[N, T, B]`."""
         decoded = self.decode(latent, note, velocity)
         partials = _gain(decoded.partials_db).transpose(1, 2)
         noise = _gain(decoded.noise_db + NOISE_TRIM_DB).transpose(1, 2)
-        return partials, self.tuned_ratios(note), decoded.cents.clamp(-200.0, 200.0), noise
-
-
-def _hats(place: Tensor, n_points: int) -> Tensor:
-    """Weights of linear interpolation between `n_points` over 0..1: `[N, P]` -> `[N, P, n_points]`."""
-    points = torch.arange(n_points, dtype=torch.float32, device=place.device)
-    return functional.relu(1.0 - torch.abs(place[:, :, None] * (n_points - 1) - points))
+        return partials, self.tuned_ratios(latent, note), decoded.cents.clamp(-200.0, 200.0), noise
 
 
 def _gain(level_db: Tensor) -> Tensor:
@@ -197,29 +229,75 @@ class Encoder(nn.Module):
 
 
 class Vae(nn.Module):
-    """Encoder, decoder, one learned latent point per group of recordings, and a learned direction per kind of turn.
+    """Encoder, decoder, and one learned latent point per group of recordings.
 
-    A note turned by known amounts (`augment.TURNS`) is decoded at `points[group] + amounts @ axes`: so the axes do what
-    they are called, each by itself.
+    A note turned by known amounts (`augment.TURNS`) is decoded at its group's point with just these amounts as its first
+    numbers: so the turns do what they are called, each by itself.
     """
+
+    hearing: Tensor
 
     def __init__(self, config: VaeConfig, grid: SpectrumGrid, statistics: Statistics, n_groups: int = 1) -> None:
         super().__init__()
         self.encoder = Encoder(config, grid)
         self.decoder = Decoder(config, grid, statistics)
-        self.points = nn.Parameter(0.3 * torch.randn(n_groups, config.latent_size))
-        self.axes = nn.Parameter(AXIS_LENGTH * nn.init.orthogonal_(torch.empty(N_TURNS, config.latent_size)))
+        apart = 0.3 if n_groups == 1 else 1.0
+        self.points = nn.Parameter(apart * torch.randn(n_groups, config.latent_size - N_TURNS))
+        early = np.gradient(grid.frame_seconds) * (grid.frame_seconds <= ENCODED_SECONDS)
+        self.register_buffer("hearing", torch.tensor(early / early.sum(), dtype=torch.float32))
 
     def place(self, group: Tensor, turned: Tensor) -> Tensor:
-        """Latents of notes of known groups `[N]` turned by known amounts `[N, 4]`: `[N, Z]`."""
-        return self.points[group] + turned @ self.axes
+        """Latents of notes of known groups `[N]` turned by known amounts `[N, 4]`: `[N, Z]`, without detail."""
+        return torch.cat([TURN_LENGTH * turned, self.points[group]], dim=1)
+
+    def at_points(self, group: Tensor) -> Tensor:
+        """Latents of notes of known groups `[N]`, not turned: `[N, Z]`, without detail."""
+        return self.place(group, torch.zeros(len(group), N_TURNS))
+
+    def group_places(self) -> Tensor:
+        """The latent of each group, not turned, `[G, Z]`."""
+        return self.at_points(torch.arange(len(self.points)))
+
+    def turn_step(self, index: int, amount: float) -> Tensor:
+        """The way in the latent to a turn by `amount`, `[Z]`."""
+        step = torch.zeros(self.decoder.character_size)
+        step[index] = TURN_LENGTH * amount
+        return step
+
+    def settle(self) -> None:
+        """Tell the decoder where the points lie now."""
+        self.decoder.settle(self.points.detach())
 
     def normalised(self, partials_db: Tensor, noise_db: Tensor) -> Tensor:
-        """What the encoder sees: `[N, P, T]`, `[N, B, T]` -> `[N, P + B, T]`, each row around 0."""
-        partials = (partials_db.clamp(min=FLOOR_DB) - self.decoder.mean_partials_db) / DB_PER_UNIT
-        noise = (noise_db.clamp(min=FLOOR_DB) - self.decoder.mean_noise_db) / DB_PER_UNIT
-        return torch.cat([partials, noise], dim=1)
+        """What the encoder sees: `[N, P, T]`, `[N, B, T]` -> `[N, P + B, T]`, under the note's own level, around 0."""
+        level_db = self._level_db(partials_db, noise_db)[:, None, None]
+        means = self.decoder.mean_partials_db, self.decoder.mean_noise_db
+        usual_db = self._level_db(means[0].expand(-1, len(self.hearing))[None], means[1].expand(-1, len(self.hearing))[None])
+        rows = [
+            ((heard - level_db).clamp(min=-ENCODED_DB) - (mean - usual_db).clamp(min=-ENCODED_DB)) / DB_PER_UNIT
+            for heard, mean in zip((partials_db, noise_db), means, strict=True)
+        ]
+        return torch.cat(rows, dim=1)
+
+    def _level_db(self, partials_db: Tensor, noise_db: Tensor) -> Tensor:
+        """Level of a note's beginning, `[N]`."""
+        power = 0.5 * torch.exp(partials_db * 0.2302585093).sum(1) + torch.exp(noise_db * 0.2302585093).sum(1)
+        return 4.3429448 * torch.log(power @ self.hearing + 1e-14)
 
     def encode(self, partials_db: Tensor, noise_db: Tensor, note: Tensor, velocity: Tensor) -> tuple[Tensor, Tensor]:
-        """Posterior of a note: mean and log variance, `[N, Z]` each."""
+        """Posterior of a note's character: mean and log variance, `[N, Z]` each."""
         return self.encoder(self.normalised(partials_db, noise_db), note, velocity)
+
+
+class Listener(nn.Module):
+    """The encoder as its own file takes and gives things: a note's amplitudes in, its likely character out."""
+
+    def __init__(self, vae: Vae) -> None:
+        super().__init__()
+        self.vae = vae
+
+    def forward(self, partials: Tensor, noise: Tensor, note: Tensor, velocity: Tensor) -> tuple[Tensor, Tensor]:
+        """Linear `[N, T, P]`, `[N, T, B]`, note `[N]`, velocity `[N]` 0..1 -> mean and deviation, `[N, Z]` each."""
+        levels = (8.6858896 * torch.log(x.clamp(min=SOFTEST_GAIN)).transpose(1, 2) for x in (partials, noise))
+        mean, log_variance = self.vae.encode(*levels, note, velocity)
+        return mean, torch.exp(0.5 * log_variance)

@@ -115,7 +115,7 @@ class Log(Callback):
     def _show(self, module: Any, step: int) -> None:
         table, vae = self.table, module.average.eval()
         note, velocity = torch.from_numpy(table.note[self.shown]), torch.from_numpy(table.velocity[self.shown])
-        latent = vae.points[torch.from_numpy(table.group[self.shown])]
+        latent = vae.at_points(torch.from_numpy(table.group[self.shown]))
         decoded = vae.decoder.decode(latent, note, velocity)
         hz = decoded.ratios * torch.exp2((note - 69.0) / 12.0)[:, None] * 440.0
         played = module.ear(decoded.partials_db, decoded.noise_db, hz).numpy()

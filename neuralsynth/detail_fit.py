@@ -1,0 +1,96 @@
+"""The detail of a latent that brings a model's note closest to one given spectrum.
+
+Each number of the detail raises one partial or noise band along a course over time, so each row is a small linear
+problem of its own: least absolute deviations with a ridge, by iteratively reweighted least squares (Schlossmacher,
+J. Amer. Statist. Assoc. 68, 1973). The courses are read off the decoder by playing each of them once.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from neuralsynth.model import Decoded, InstrumentModel
+from neuralsynth.spectrum import NoteSpectrum
+
+HEARD_DB = 85.0  # under the loudest partial or band of the target
+_SOFTEST = 10.0 ** (-110.0 / 20.0)  # of the decoder: what is softer has no course
+_RIDGE = 0.3  # what a detail of one deviation costs, against one dB over a frame
+_REACH = 7.0  # deviations; a model reads up to `latent_reach`
+_REFITS, _REWEIGHTINGS, _ROBUST_DB = 2, 6, 0.7
+
+
+def fit_detail(
+    model: InstrumentModel, spectrum: NoteSpectrum, n_valid_frames: int, latent: np.ndarray, note: float, velocity: float
+) -> np.ndarray:
+    """A latent `[Z]` whose detail is fitted to `spectrum` (on the model's grid) where its character stays.
+
+    Levels are compared at equal loudness. A model without detail gives the latent back.
+    """
+    detail, start = model.spec.detail, np.array(latent, np.float32)
+    if detail is None:
+        return start
+    size = model.spec.character_size
+    start[size:] = 0.0
+    target = _levels_db(spectrum.partials[:n_valid_frames], spectrum.noise[:n_valid_frames], detail.n_partials)
+    weights = _frame_weights(spectrum.grid.frame_seconds, n_valid_frames)
+    rows = detail.n_partials + detail.n_bands
+    runs = np.tile(start, (detail.n_functions + 1, 1))
+    for k in range(detail.n_functions):
+        runs[k + 1, size + k * rows : size + (k + 1) * rows] = 1.0
+    found = np.zeros((detail.n_functions, rows))
+    for _ in range(_REFITS):
+        levels = _played_db(model, runs + np.concatenate([np.zeros(size), found.ravel()]), note, velocity)
+        levels = levels[:, :n_valid_frames]
+        base, courses = levels[0], np.where(levels[:1] > -105.0, levels[1:] - levels[:1], 0.0)
+        missed, heard = _missed(target, base, weights)
+        found = np.clip(found + _solved(courses, missed, heard * weights[:, None], found), -_REACH, _REACH)
+    start[size:] = found.ravel()
+    return start
+
+
+def _played_db(model: InstrumentModel, latents: np.ndarray, note: float, velocity: float) -> np.ndarray:
+    """What latents decode to, `[N, T, R]` in dB."""
+    n, detail = len(latents), model.spec.detail
+    decoded = model.decode(latents.astype(np.float32), np.full(n, note), np.full(n, velocity))
+    assert isinstance(decoded, Decoded)
+    assert detail is not None
+    return _levels_db(decoded.partials, decoded.noise, detail.n_partials)
+
+
+def _levels_db(partials: np.ndarray, noise: np.ndarray, n_partials: int) -> np.ndarray:
+    both = np.concatenate([partials[..., :n_partials], noise], axis=-1).astype(np.float64)
+    return 20.0 * np.log10(np.maximum(both, _SOFTEST))
+
+
+def _frame_weights(frame_seconds: np.ndarray, n_valid: int) -> np.ndarray:
+    """What each frame counts: somewhat its length, somewhat its being one."""
+    lengths = np.gradient(frame_seconds)[:n_valid] if n_valid > 1 else np.ones(1)
+    return 0.6 * lengths / lengths.mean() + 0.4
+
+
+def _missed(target: np.ndarray, base: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """By how much `base` misses the target at equal loudness, `[T, R]` in dB, and where either is heard."""
+    offset = _loudness_db(target, weights) - _loudness_db(base, weights)
+    floor = target.max() - HEARD_DB
+    missed = np.maximum(target, floor) - np.maximum(base + offset, floor)
+    return missed, (np.maximum(target, base + offset) > floor).astype(np.float64)
+
+
+def _loudness_db(levels_db: np.ndarray, weights: np.ndarray) -> float:
+    return 10.0 * float(np.log10(np.average((10.0 ** (levels_db / 10.0)).sum(axis=1), weights=weights)))
+
+
+def _solved(courses: np.ndarray, missed: np.ndarray, counts: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """What to add to the detail `before` `[K, R]`: for courses `[K, T, R]` and misses `[T, R]`."""
+    design, ridge = courses.transpose(2, 1, 0), _RIDGE * np.eye(len(courses))
+    wanted, weights = missed.T[..., None], counts.T[..., None]
+    step = np.zeros((missed.shape[1], len(courses), 1))
+    reweighted = weights
+    for _ in range(_REWEIGHTINGS):
+        weighted = design * reweighted
+        step = np.linalg.solve(
+            weighted.transpose(0, 2, 1) @ design + ridge,
+            weighted.transpose(0, 2, 1) @ wanted - _RIDGE * before.T[..., None],
+        )
+        reweighted = weights / np.maximum(np.abs(wanted - design @ step), _ROBUST_DB)
+    return step[..., 0].T

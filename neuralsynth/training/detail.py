@@ -1,0 +1,67 @@
+"""Detail: the courses over time by which single partials and noise bands of real notes deviate from the network.
+
+What a network of this size cannot know of a note are mostly the levels of its single partials, which room and body set
+anew for each pitch, and how each of them dies away. So the latent gets numbers for just that: per partial and noise
+band, the weights of a few courses. The courses are principal components (Jolliffe, "Principal Component Analysis",
+2002) of the network's errors on the recordings it learned from. At the named points every detail is zero: it serves
+to come close to one given sound (`score`'s reconstruct, `match`), not to play.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from neuralsynth.spec import Detail
+from neuralsynth.training.dataset import NoteTable
+from neuralsynth.training.vae import Vae
+
+#: How far under a note's loudest partial or band an error still counts.
+HEARD_DB = 85.0
+#: One latent number stands for the usual deviation along its course, held inside this range.
+LEAST_SCALE_DB, MOST_SCALE_DB = 3.0, 12.0
+_BATCH = 16
+
+
+@torch.no_grad()
+def learn_detail(vae: Vae, table: NoteTable) -> Detail | None:
+    """Set the decoder's courses and scales from its errors on a table of notes; None where no detail is wanted."""
+    decoder = vae.decoder.eval()
+    n_functions, n_frames = decoder.detail_functions.shape
+    if n_functions == 0:
+        return None
+    errors, heard = _errors(vae, table)
+    root = np.sqrt(table.frame_weights().mean(axis=0))
+    rows = (errors * heard).reshape(-1, n_frames) * root
+    _, vectors = np.linalg.eigh(rows.T @ rows)
+    courses = vectors[:, ::-1][:, :n_functions].T / root
+    courses *= np.sign(courses.sum(axis=1, keepdims=True)) / np.sqrt(np.mean(courses**2, axis=1, keepdims=True))
+    weights = np.sqrt(np.mean(_weights_of(courses, errors, heard * root) ** 2, axis=0)).T
+    decoder.detail_functions.copy_(torch.tensor(courses, dtype=torch.float32))
+    scale_db = np.clip(weights, LEAST_SCALE_DB, MOST_SCALE_DB)
+    decoder.detail_scale_db.copy_(torch.tensor(scale_db, dtype=torch.float32))
+    return Detail(n_functions, decoder.n_detailed, table.grid.n_bands)
+
+
+def _errors(vae: Vae, table: NoteTable) -> tuple[np.ndarray, np.ndarray]:
+    """What the decoder misses of each note, in dB, and what of it can be heard (0 or 1): `[M, P' + B, T]` each."""
+    n = vae.decoder.n_detailed
+    missed, heard = [], []
+    for first in range(0, len(table.note), _BATCH):
+        part = slice(first, first + _BATCH)
+        place = vae.at_points(torch.from_numpy(table.group[part]))
+        decoded = vae.decoder.decode(place, torch.from_numpy(table.note[part]), torch.from_numpy(table.velocity[part]))
+        wanted = np.concatenate([table.partials_db[part, :n], table.noise_db[part]], axis=1)
+        found = np.concatenate([decoded.partials_db[:, :n].numpy(), decoded.noise_db.numpy()], axis=1)
+        floor = wanted.max(axis=(1, 2), keepdims=True) - HEARD_DB
+        missed.append(np.maximum(wanted, floor) - np.maximum(found, floor))
+        inside = np.arange(table.grid.n_frames) < table.n_valid[part, None]
+        heard.append((np.maximum(wanted, found) > floor) & inside[:, None, :])
+    return np.concatenate(missed).astype(np.float64), np.concatenate(heard).astype(np.float64)
+
+
+def _weights_of(courses: np.ndarray, errors: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """How much of each course `[K, T]` is in each error `[M, R, T]`, by weighted least squares: `[M, R, K]`."""
+    squared = counts**2
+    normal = np.einsum("kt,mrt,jt->mrkj", courses, squared, courses, optimize=True) + np.eye(len(courses))
+    return np.linalg.solve(normal, np.einsum("kt,mrt->mrk", courses, squared * errors, optimize=True)[..., None])[..., 0]
