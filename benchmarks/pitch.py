@@ -29,16 +29,22 @@ def played(instrument: Instrument, key: int, velocity: int = 90) -> np.ndarray:
 
     What lies more than half an octave below the key (the knock of hammer and case) is filtered out.
     """
-    audio = instrument([(bytes([0x90, key, velocity]), 0.0)], SECONDS, RATE, num_channels=1)[0].astype(np.float64)
-    audio = sosfilt(butter(4, 0.7 * float(note_to_hz(key)), "highpass", fs=RATE, output="sos"), audio)[RATE // 20 :]
-    level = np.sqrt(np.convolve(audio**2, np.ones(2000) / 2000, "same"))
-    return audio[: max(np.flatnonzero(level > level.max() * 10 ** (-30 / 20))[-1], RATE // 10)]
+    audio = instrument([(bytes([0x90, key, velocity]), 0.0)], SECONDS, RATE, num_channels=1)[0]
+    return loud_part(audio, key, RATE)
 
 
-def praat_cents(audio: np.ndarray, key: int) -> float:
+def loud_part(audio: np.ndarray, key: int, rate: int) -> np.ndarray:
+    """What of a note is listened to, see `played`."""
+    sections = butter(4, 0.7 * float(note_to_hz(key)), "highpass", fs=rate, output="sos")
+    audio = sosfilt(sections, audio.astype(np.float64))[rate // 20 :]
+    level = np.sqrt(np.convolve(audio**2, np.full(rate // 48, 48 / rate), "same"))
+    return audio[: max(np.flatnonzero(level >= level.max() * 10 ** (-30 / 20))[-1], rate // 10)]
+
+
+def praat_cents(audio: np.ndarray, key: int, rate: int = RATE) -> float:
     """Median deviation heard by Praat, searching half an octave either way."""
     hz = float(note_to_hz(key))
-    sound = parselmouth.Sound(audio / max(np.abs(audio).max(), 1e-9), RATE)
+    sound = parselmouth.Sound(audio / max(np.abs(audio).max(), 1e-9), rate)
     pitch = sound.to_pitch_ac(pitch_floor=hz / SEARCH, pitch_ceiling=hz * SEARCH, voicing_threshold=0.2)
     heard = pitch.selected_array["frequency"]
     return float(np.median(ratio_to_cents(heard[heard > 0] / hz))) if np.any(heard > 0) else float("nan")

@@ -1,38 +1,123 @@
-"""What a note's spectrum is like in four numbers: the qualities that axes are named after."""
+"""What a note's spectrum is like in four numbers: the qualities that axes are named after.
+
+Each is measured on what a player means by the word and, as far as that goes, on nothing else: brightness, attack and
+decay on the partials alone, so that breath is not brightness and a knock no attack; brightness and noisiness on the
+energies of the whole note, which do not change much when a note rings longer; the attack against the course that the
+level takes afterwards, so that neither a later swell nor a decay counts.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from neuralsynth.spectrum import SpectrumGrid
+from neuralsynth.spectrum import HIGHEST_BAND_HZ, SpectrumGrid
 from neuralsynth.units import note_to_hz
 
-UNITS = {"brightness": "Hz", "noisiness": "dB", "attack": "s", "decay": "dB/s"}
+UNITS = {"brightness": "octaves", "noisiness": "dB", "attack": "octaves", "decay": "dB/s"}
 SAYS = {
-    "brightness": "spectral centroid of the first second",
-    "noisiness": "noise against partials",
-    "attack": "time to within 3 dB of the loudest moment",
+    "brightness": "where the partials lie on average, above the fundamental",
+    "noisiness": "energy of the noise over that of the partials",
+    "attack": "how long the tone is not there yet, above 1 ms; negative with an accent",
     "decay": "change of level after the attack",
 }
+#: The attack is looked for between these moments,
+FIRST_SECONDS, _LAST_SECONDS, _POINTS_PER_OCTAVE = 0.001, 0.3, 8
+#: against the straight course of the level soon after, taken back no further than to here,
+_SOON_SECONDS, _COURSE_FROM_SECONDS = 0.3, 0.05
+_MOST_ACCENT_DB = 12.0  # and never further below the loudest moment than this.
+_LOUDNESS = 0.6 / 20.0  # decades of loudness per decibel (Stevens 1955)
+#: The attack is over after this, or after a share of the time that the note is heard.
+_AFTER_SECONDS, _AFTER_SHARE = 0.1, 0.2
+_UNHEARD_DB, _FADING_DB = 60.0, 30.0  # below its loudest moment; frames count less and less on the way there
+_LEAST_POWER = 1e-12
 
 
 def describe(
     partials: np.ndarray, ratios: np.ndarray, noise: np.ndarray, grid: SpectrumGrid, note: float
 ) -> dict[str, float]:
-    """Brightness, noisiness, attack and decay of a decoded note, in `UNITS`."""
+    """Brightness, noisiness, attack and decay of a note in `UNITS`.
+
+    Args:
+        partials: linear amplitudes `[T, P]`; those above 20 kHz do not count.
+        ratios: partial frequency over the fundamental, `[P]`.
+        noise: linear RMS per band, `[T, B]`.
+        grid: where the `T` frames lie.
+        note: MIDI number of the fundamental.
+    """
     times = grid.frame_seconds
-    early = (np.gradient(times) * (times < 1.0))[:, None]
-    partial_power, noise_power = (0.5 * partials**2 * early).sum(0), (noise**2 * early).sum(0)
-    total = partial_power.sum() + noise_power.sum() + 1e-20
-    hz = float(note_to_hz(note)) * ratios
-    centroid = ((partial_power * hz).sum() + (noise_power * grid.band_centres_hz).sum()) / total
-    level = 10.0 * np.log10(0.5 * (partials**2).sum(1) + (noise**2).sum(1) + 1e-12)
-    top = int(np.argmax(level[times < 2.0]))
-    risen = int(np.argmax(level >= level[top] - 3.0))
-    attack = float(np.interp(level[top] - 3.0, level[[risen - 1, risen]], times[[risen - 1, risen]])) if risen else 0.0
-    start = min(max(risen, int(np.searchsorted(times, 0.2))), int(np.searchsorted(times, 0.5 * times[-1])))
-    audible = times[start:][level[start:] > level[top] - 60.0]
-    stop = int(np.searchsorted(times, audible[-1])) if len(audible) else start
-    slope = np.polyfit(times[start : stop + 1], level[start : stop + 1], 1)[0] if stop - start >= 3 else -200.0
-    ratio_db = 10.0 * np.log10((noise_power.sum() + 1e-20) / (partial_power.sum() + 1e-20))
-    return {"brightness": float(centroid), "noisiness": float(ratio_db), "attack": attack, "decay": float(slope)}
+    power = 0.5 * partials**2 * (ratios * float(note_to_hz(note)) <= HIGHEST_BAND_HZ)
+    energy = energies(power, times)
+    level_db = 10.0 * np.log10(power.sum(axis=1) + _LEAST_POWER)
+    return {
+        "brightness": brightness_octaves(energy, np.log2(ratios)),
+        "noisiness": noisiness_db(float(energies(noise**2, times).sum()), float(energy.sum())),
+        "attack": attack_octaves(level_db, times),
+        "decay": decay_db_per_second(level_db, times),
+    }
+
+
+def energies(power: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Energy of each column of `power` `[T, C]` over the whole note: `[C]`."""
+    return np.gradient(times) @ power
+
+
+def brightness_octaves(energy: np.ndarray, octaves: np.ndarray) -> float:
+    """Mean of the partials' `octaves` `[P]`, each weighted by its amplitude (the root of its `energy` `[P]`)."""
+    weight = np.sqrt(energy) + 1e-15
+    return float(weight @ octaves / weight.sum())
+
+
+def noisiness_db(noise_energy: float, partial_energy: float) -> float:
+    """Noise over partials; silence counts as 120 dB below full scale for a second."""
+    return 10.0 * float(np.log10((noise_energy + _LEAST_POWER) / (partial_energy + _LEAST_POWER)))
+
+
+def attack_octaves(level_db: np.ndarray, times: np.ndarray) -> float:
+    """For how many octaves of time, counted from 1 ms, the loudness is not yet what it is going to be.
+
+    A tone that jumps in after 8 ms has 3 octaves; one that comes gradually counts at each moment by what is missing.
+    Where it is louder than its later course lets expect, that counts against it.
+    """
+    end = float(times[-1])
+    seconds = np.exp2(np.arange(np.log2(FIRST_SECONDS), np.log2(min(_LAST_SECONDS, end)), 1.0 / _POINTS_PER_OCTAVE))
+    above_db = np.interp(seconds, times, level_db) - _course_db(level_db, times, seconds)
+    return float(np.sum(1.0 - 10.0 ** (_LOUDNESS * above_db)) / _POINTS_PER_OCTAVE)
+
+
+def _course_db(level_db: np.ndarray, times: np.ndarray, seconds: np.ndarray) -> np.ndarray:
+    """The level that the tone would have had at `seconds` without its attack."""
+    highest = float(level_db.max())
+    slope, middle_db, middle = _line(level_db, times, _weights(level_db, times) * np.exp(-times / _SOON_SECONDS))
+    course = middle_db + slope * (np.maximum(seconds, _COURSE_FROM_SECONDS) - middle)
+    return np.maximum(course, highest - _MOST_ACCENT_DB)
+
+
+def decay_db_per_second(level_db: np.ndarray, times: np.ndarray) -> float:
+    """Slope of the level after the attack, as long as it is heard."""
+    return _line(level_db, times, _weights(level_db, times))[0]
+
+
+def _weights(level_db: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """What each frame counts for the course of the level, `[T]`: nothing in the attack and where it is not heard.
+
+    Nothing begins or ends suddenly, so that a small change of the note is a small change of what is measured.
+    """
+    heard = _heard(level_db) * np.gradient(times)
+    start = min(_AFTER_SECONDS, _AFTER_SHARE * float(heard.sum()))
+    return np.clip(times / start - 1.0, 1e-6, 1.0) * heard
+
+
+def heard_seconds(level_db: np.ndarray, times: np.ndarray) -> float:
+    """How long a note is heard."""
+    return float(_heard(level_db) @ np.gradient(times))
+
+
+def _heard(level_db: np.ndarray) -> np.ndarray:
+    return np.clip((level_db - float(level_db.max()) + _UNHEARD_DB) / _FADING_DB, 0.0, 1.0)
+
+
+def _line(level_db: np.ndarray, times: np.ndarray, weight: np.ndarray) -> tuple[float, float, float]:
+    """The straight line through weighted frames: slope, and level at their middle time."""
+    weight = weight / weight.sum()
+    middle, level = float(weight @ times), float(weight @ level_db)
+    return float(weight @ ((times - middle) * level_db) / (weight @ (times - middle) ** 2)), level, middle

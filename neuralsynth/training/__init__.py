@@ -4,7 +4,7 @@
 
     analyses    recordings -> analysed notes (parallel, kept by content)         config      what a person may choose
     dataset     analysed notes -> one table                                      losses      dB apart, as an ear hears
-    augment     mixing neighbours, turning timbre
+    augment     mixing neighbours                     turns   moving one quality of a note and no other
     blocks <- vae      the network
     fit         one step after the other     watch   what a person sees          checkpoints that survive a kill
     points, tuning  named points, axes; in tune                                  export      torch -> one ONNX file

@@ -16,17 +16,9 @@ import numpy as np
 from neuralsynth.spectrum import SpectrumGrid
 from neuralsynth.training.config import FLOOR_DB
 from neuralsynth.training.dataset import NoteTable
-from neuralsynth.units import note_to_hz
+from neuralsynth.training.turns import TURNS, Levels, turned_note
 
-#: Names of the turns and how far 1.0 goes.
-TURNS = ("brightness", "noisiness", "attack", "decay")
-BRIGHTNESS_DB_PER_OCTAVE = 2.5
-NOISINESS_DB = 9.0
-ATTACK_OCTAVES = 1.6  # of time, near the onset
-ATTACK_FADE_SECONDS = 0.06
 TURNED_SHARE = 0.6  # of the amounts in a turned batch that are not zero
-DECAY_OCTAVES = 0.7  # of time, for sounds that decay
-DECAY_DB_PER_SECOND = 3.0  # for sounds that sustain
 NOISE_FLOOR_DB = FLOOR_DB - 10.0
 
 
@@ -138,44 +130,12 @@ def _beside(among: np.ndarray, values: np.ndarray, i: int, widest: float) -> lis
 
 
 def turn(batch: Batch, turned: np.ndarray, grid: SpectrumGrid) -> Batch:
-    """Turn brightness, noisiness, attack and decay of each note by `turned` `[N, 4]` (-1..1 each)."""
+    """Turn brightness, noisiness, attack and decay of each note by `turned` `[N, 4]` (-1..1 each); see `turns`."""
     partials, noise, cents = batch.partials_db.copy(), batch.noise_db.copy(), batch.cents.copy()
-    times = grid.frame_seconds
-    octave_noise = np.log2(grid.band_centres_hz)[None, :]
-    number = np.arange(1, grid.n_partials + 1)[None, :]
     for i in np.flatnonzero(np.any(turned != 0.0, axis=1)):
-        bright, noisy, attack, decay = (float(x) for x in turned[i])
-        sustains = bool(batch.sustains[i])
-        source = _warped_time(times, attack, decay if not sustains else 0.0)
-        rows = np.interp(source, times, np.arange(len(times)))
-        partials[i], noise[i] = _at_rows(partials[i], rows), _at_rows(noise[i], rows)
-        cents[i] = _at_rows(cents[i][None], rows)[0]
-        pivot = np.log2(3.0 * note_to_hz(float(batch.note[i])))
-        octave = np.log2(number * note_to_hz(float(batch.note[i])))
-        slope = bright * BRIGHTNESS_DB_PER_OCTAVE
-        shape = (DECAY_DB_PER_SECOND * decay * times if sustains else 0.0) + _fade_in(times, attack)
-        partials[i] += (slope * np.clip(octave - pivot, -4.0, 4.0)).T + shape
-        noise[i] += (slope * np.clip(octave_noise - pivot, -4.0, 4.0)).T + NOISINESS_DB * noisy + shape
+        levels = Levels(*(x[i].astype(np.float64) for x in (partials, noise, cents)))
+        note = turned_note(levels, float(batch.note[i]), turned[i], grid, bool(batch.sustains[i]))
+        partials[i], noise[i], cents[i] = note.partials_db, note.noise_db, note.cents
     np.maximum(partials, NOISE_FLOOR_DB, out=partials)
     np.maximum(noise, NOISE_FLOOR_DB, out=noise)
     return replace(batch, partials_db=partials, noise_db=noise, cents=cents, turned=turned)
-
-
-def _warped_time(times: np.ndarray, attack: float, decay: float) -> np.ndarray:
-    """Where in the recording each frame looks: slower or faster near the onset, and overall."""
-    near_onset = np.exp(-times / 0.25)
-    return times * 2.0 ** (-ATTACK_OCTAVES * attack * near_onset - DECAY_OCTAVES * decay * (1.0 - near_onset))
-
-
-def _fade_in(times: np.ndarray, attack: float) -> np.ndarray:
-    """Gain in dB of a slower attack."""
-    if attack <= 0.0:
-        return np.zeros(len(times))
-    return 20.0 * np.log10(np.maximum(1.0 - np.exp(-(times + 0.002) / (ATTACK_FADE_SECONDS * attack)), 1e-3))
-
-
-def _at_rows(levels: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Columns `[C, T]` at fractional positions `[T]`."""
-    low = np.minimum(rows.astype(int), levels.shape[1] - 2)
-    share = rows - low
-    return levels[:, low] * (1.0 - share) + levels[:, low + 1] * share
