@@ -165,6 +165,7 @@ def publish(model: Path, into: Path, quality: Quality | None = None, texture: Te
     """Copy an instrument and its golden pair, with the quality figures or the texture in its spec."""
     import onnx
 
+    from neuralsynth.model_encoder import encoder_path
     from neuralsynth.spec import METADATA_KEY, InstrumentSpec
     from neuralsynth.storage import whole_file
 
@@ -178,10 +179,11 @@ def publish(model: Path, into: Path, quality: Quality | None = None, texture: Te
             if texture is not None:
                 spec = msgspec.structs.replace(spec, texture=texture)
             entry.value = spec.to_json()
-    pair = model.with_suffix(".check.npz")
-    if pair.parent != into:
-        with whole_file(into / pair.name) as part:
-            part.write_bytes(pair.read_bytes())
+    if model.parent != into:
+        for beside in (model.with_suffix(".check.npz"), encoder_path(model)):
+            if beside.exists():
+                with whole_file(into / beside.name) as part:
+                    part.write_bytes(beside.read_bytes())
     with whole_file(into / model.name) as part:
         part.write_bytes(graph.SerializeToString())
 

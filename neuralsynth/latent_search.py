@@ -18,6 +18,7 @@ import numpy as np
 from neuralsynth.analysis import NoteAnalysis
 from neuralsynth.detail_fit import fit_detail
 from neuralsynth.model import Decoded, InstrumentModel
+from neuralsynth.model_encoder import Encoder
 from neuralsynth.spectrum import HIGHEST_BAND_HZ, LOWEST_BAND_HZ
 from neuralsynth.units import hz_to_mel
 
@@ -49,8 +50,19 @@ class Place:
 class LatentSearch:
     """The search for one recorded note in one model."""
 
-    def __init__(self, model: InstrumentModel, analysis: NoteAnalysis, note: int, sample_rate: int) -> None:
-        """Prepare the comparison; `analysis` must be on the model's own grid."""
+    def __init__(
+        self,
+        model: InstrumentModel,
+        analysis: NoteAnalysis,
+        note: int,
+        sample_rate: int,
+        encoder: Encoder | None = None,
+    ) -> None:
+        """Prepare the comparison; `analysis` must be on the model's own grid.
+
+        An `encoder` that fits the model gives the search one more start.
+        """
+        self._encoder = encoder if encoder is not None and encoder.spec.fits(model.spec) else None
         self._model, self._spec, self._grid = model, model.spec, model.spec.grid()
         self._analysis = analysis
         self._note = float(np.clip(note, self._spec.note_low, self._spec.note_high))
@@ -121,9 +133,18 @@ class LatentSearch:
         for axis in self._spec.axes.values():
             for end in (axis.low, axis.high):
                 ends[f"{best.start}{len(ends)}"] = best.latent + 0.5 * self._spec.place(end)
+        if self._encoder is not None:
+            ends["encoded"] = self._encoded(velocity)
         moved = self._at_best_velocity(ends, velocity) if ends else []
         named = [Place(place.latent, place.velocity, place.cost, best.start) for place in moved]
         return [best, *sorted([*points[1:], *named], key=lambda place: place.cost)]
+
+    def _encoded(self, velocity: int | None) -> np.ndarray:
+        """Where the encoder hears the recording, `[Z]`."""
+        assert self._encoder is not None
+        touch = 0.5 * (self._spec.velocity_low + self._spec.velocity_high) if velocity is None else velocity
+        mean, _ = self._encoder.encode(self._analysis.spectrum, self._note, touch / 127.0)
+        return self._spec.place(mean).astype(np.float64)
 
     def _at_best_velocity(self, latents: dict[str, np.ndarray], velocity: int | None) -> list[Place]:
         tried = [velocity] if velocity is not None else self._velocities()

@@ -26,6 +26,7 @@ from neuralsynth.errors import PresetError, UsageError, one_line
 from neuralsynth.instrument import Instrument
 from neuralsynth.latent_search import LatentSearch, Place
 from neuralsynth.model import Decoded, InstrumentModel
+from neuralsynth.model_encoder import Encoder
 from neuralsynth.preset import Preset, find_preset, load_preset, save_preset, shipped_presets
 from neuralsynth.preset_sections import Envelope, Sound
 from neuralsynth.scoring import play_spectrum
@@ -170,7 +171,8 @@ class _Matching:
         self._analysis = heard.analysis(self._grid)
         self._reference = heard.held(self._analysis)
         self._tuning = float(hz_to_note(self._analysis.pitch_hz))
-        self._search = LatentSearch(self._model, self._analysis, self._note, heard.sample_rate)
+        encoder = Encoder.beside(base.model_path)
+        self._search = LatentSearch(self._model, self._analysis, self._note, heard.sample_rate, encoder)
         self._wanted_velocity = velocity
 
     def result(self) -> Match:

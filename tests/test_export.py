@@ -12,26 +12,32 @@ import torch
 from neuralsynth.errors import ModelError, UsageError
 from neuralsynth.model import InstrumentModel
 from neuralsynth.model_graph import OPERATORS, check_graph
-from neuralsynth.spec import InstrumentSpec, Quality
+from neuralsynth.spec import Detail, InstrumentSpec, Quality
 from neuralsynth.spectrum import SpectrumGrid
 from neuralsynth.training import export, tuning, vae
 from neuralsynth.training.config import VaeConfig
 
 GRID = SpectrumGrid.warped(32, 0.5, 20, 8)
+DETAIL = Detail(n_functions=2, n_partials=5, n_bands=8)
+Z = 6 + DETAIL.size
 CONFIG = VaeConfig(
-    width=16, latent_size=4, condition_size=16, envelope_points=12, note_step=4.0, body_points=24, lowest_frames=8
+    width=16, latent_size=6, condition_size=16, envelope_points=12, note_step=4.0, body_points=24, lowest_frames=8,
+    detail_functions=2, detail_partials=5,
 )
 
 
 def lively(kind):
     """A decoder with lively weights and normalisation statistics, as after training."""
     torch.manual_seed(3)
-    curve = np.array([0.3, 0.2, np.log(4e-4)]) if kind == "stiff" else np.zeros(0)
+    curve = np.array([[0.3, 0.2, np.log(4e-4)]]) if kind == "stiff" else None
     means = vae.Statistics(np.full(20, -40.0), np.full(8, -60.0), curve, centred_frames=(8, 24))
     made = vae.Decoder(CONFIG, GRID, means).train()
     for _ in range(20):
-        made(torch.randn(16, 4), torch.rand(16) * 60 + 30, torch.rand(16))
-    torch.nn.init.normal_(made.body, std=0.2)
+        made(torch.randn(16, Z), torch.rand(16) * 60 + 30, torch.rand(16))
+    torch.nn.init.normal_(made.body.weight, std=0.1)
+    torch.nn.init.normal_(made.body.bias, std=0.2)
+    made.detail_functions.normal_()
+    made.detail_scale_db.fill_(3.0)
     return made.eval()
 
 
@@ -45,8 +51,8 @@ def decoder(request):
 def spec():
     return InstrumentSpec(
         family="vae", name="test", sample_rate=44_100, frame_seconds=list(map(float, GRID.frame_seconds)),
-        band_edges_hz=list(map(float, GRID.band_edges_hz)), n_partials=20, latent_size=4, points={"a": [0.1, 0, 0, 0]},
-        default_point="a", note_low=30, note_high=90, velocity_low=40, velocity_high=110, licence="CC0-1.0", origin="made",
+        band_edges_hz=list(map(float, GRID.band_edges_hz)), n_partials=20, latent_size=Z, detail=DETAIL,
+        points={"a": [0, 0, 0, 0, 0.1, 0]}, default_point="a", note_low=30, note_high=90, velocity_low=40, velocity_high=110, licence="CC0-1.0", origin="made",
     )  # fmt: skip
 
 
@@ -56,7 +62,7 @@ def test_parity_holds_at_batch_sizes_other_than_the_exported_one(decoder, spec, 
     model = InstrumentModel.load(tmp_path / "a.onnx")
     for n in (1, 7, 50):
         rng = np.random.default_rng(n)
-        inputs = rng.standard_normal((n, 4)), rng.uniform(30, 90, n), rng.uniform(0, 1, n)
+        inputs = rng.standard_normal((n, Z)), rng.uniform(30, 90, n), rng.uniform(0, 1, n)
         inputs = [x.astype(np.float32) for x in inputs]
         found = model.decode(*inputs)
         with torch.no_grad():
@@ -109,7 +115,7 @@ def test_notes_beyond_the_range_and_wild_latents_stay_finite_and_bounded(decoder
     export.export_instrument(decoder, spec, tmp_path / "a.onnx")
     model = InstrumentModel.load(tmp_path / "a.onnx")
     rng = np.random.default_rng(0)
-    latent = (8 * rng.standard_normal((64, 4))).astype(np.float32)
+    latent = (8 * rng.standard_normal((64, Z))).astype(np.float32)
     found = model.decode(latent, rng.uniform(0, 127, 64).astype(np.float32), rng.uniform(0, 1, 64).astype(np.float32))
     for value in (found.partials, found.noise, found.cents, found.ratios):
         assert np.isfinite(value).all()
@@ -118,16 +124,17 @@ def test_notes_beyond_the_range_and_wild_latents_stay_finite_and_bounded(decoder
 
 def test_partials_beyond_hearing_are_silent(decoder):
     with torch.no_grad():
-        partials, ratios, _, _ = decoder(torch.zeros(1, 4), torch.tensor([100.0]), torch.tensor([1.0]))
+        partials, ratios, _, _ = decoder(torch.zeros(1, Z), torch.tensor([100.0]), torch.tensor([1.0]))
     hz = 440.0 * 2 ** ((100 - 69) / 12) * ratios[0].numpy()
     assert (hz > 20_000).any() and np.all(partials[0].numpy()[:, hz > 20_100] == 0.0)
 
 
 def test_the_softest_and_the_hardest_touch_of_a_stiff_note_are_heard_equally_far_off(monkeypatch):
     tuned = lively("stiff")
+    torch.nn.init.normal_(tuned.by_number.weight, std=1.5)  # so that a firm touch has other partials than a soft one
     monkeypatch.setattr(tuning, "VELOCITIES", (0.1, 0.15, 1.0))
-    point, note = torch.zeros(4), 48.0  # one of the notes that are tuned
-    tuning.tune(tuned, point, GRID, 30.0, 90.0)
+    point, note = torch.zeros(1, 6), 48.0  # one of the notes that are tuned
+    tuning.tune(tuned, point, GRID, [(30.0, 90.0)])
     n = len(tuning.VELOCITIES)
     with torch.no_grad():
         found = tuned(point.expand(n, -1), torch.full((n,), note), torch.tensor(tuning.VELOCITIES))
@@ -138,20 +145,20 @@ def test_the_softest_and_the_hardest_touch_of_a_stiff_note_are_heard_equally_far
 
 def test_the_beginning_of_a_harmonic_note_and_the_whole_of_it_are_equally_far_off():
     tuned = lively("harmonic")
-    tuning.tune(tuned, torch.zeros(4), GRID, 30.0, 90.0)
+    tuning.tune(tuned, torch.zeros(1, 6), GRID, [(30.0, 90.0)])
     with torch.no_grad():
-        cents = tuned(torch.randn(8, 4), torch.rand(8) * 60 + 30, torch.rand(8))[2].numpy()
+        cents = tuned(torch.randn(8, Z), torch.rand(8) * 60 + 30, torch.rand(8))[2].numpy()
     seconds, steps = GRID.frame_seconds, np.gradient(GRID.frame_seconds)
     early = steps * ((seconds >= 0.05) & (seconds <= 1.0))
     beginning = (cents * early).sum(1) / early.sum()
     whole = (cents[:, 8:24] * steps[8:24]).sum(1) / steps[8:24].sum()
     assert np.abs(beginning).max() > 0.05 and np.abs(beginning + whole).max() < 0.01
-    assert torch.all(tuned.sharp_cents == 0.0)
+    assert torch.all(tuned.sharp.bias == 0.0)
 
 
 def test_pitch_movement_averages_to_the_played_note_in_the_sustained_part(decoder):
     with torch.no_grad():
-        cents = decoder(torch.randn(8, 4), torch.rand(8) * 60 + 30, torch.rand(8))[2].numpy()
+        cents = decoder(torch.randn(8, Z), torch.rand(8) * 60 + 30, torch.rand(8))[2].numpy()
     weights = np.gradient(GRID.frame_seconds)[8:24]
     assert np.abs((cents[:, 8:24] * weights).sum(1) / weights.sum()).max() < 0.01
 

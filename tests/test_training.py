@@ -41,7 +41,7 @@ from neuralsynth.training.run import train_folder  # noqa: E402
 RATE = 44_100
 TINY = TrainConfig(
     steps=24, threads=1, batch_size=6, n_frames=32, n_bands=8, n_partials=16, duration_seconds=0.5,
-    model=VaeConfig(width=16, latent_size=4, condition_size=16, envelope_points=12, note_step=4.0, body_points=24, lowest_frames=8),
+    model=VaeConfig(width=16, latent_size=6, detail_functions=2, detail_partials=8, condition_size=16, envelope_points=12, note_step=4.0, body_points=24, lowest_frames=8),
 )  # fmt: skip
 FORMANT_HZ = 1500.0
 
@@ -257,7 +257,7 @@ def test_an_unseen_note_is_predicted_better_than_by_its_nearest_neighbour():
     network[0].eval()
     truth = {"note": torch.from_numpy(held.note), "weights": torch.from_numpy(held.frame_weights())}
     truth |= {"partials_db": torch.from_numpy(held.partials_db), "noise_db": torch.from_numpy(held.noise_db)}
-    decoded = network[0].decoder.decode(network[0].points[:1], truth["note"], torch.from_numpy(held.velocity))
+    decoded = network[0].decoder.decode(network[0].group_places(), truth["note"], torch.from_numpy(held.velocity))
     neighbour = train.only(train.note == 57)
     copied = replace_levels(decoded, neighbour)
     with torch.no_grad():
@@ -354,7 +354,7 @@ def test_turning_a_timbre_does_what_it_is_called():
         for side in (-1.0, 1.0):
             amounts = np.zeros((1, 4), np.float32)
             amounts[0, column] = side
-            b = augment.turn(plain, amounts, grid, sustains=True)
+            b = augment.turn(plain, amounts, grid)
             gains = [10 ** (x[0].T.astype(float) / 20) for x in (b.partials_db, b.noise_db)]
             values.append(points.describe(gains[0], np.arange(1.0, 17.0), gains[1], grid, 60.0)[name])
         assert values[1] > values[0], name
@@ -375,14 +375,14 @@ def test_stretched_strings_are_heard_in_tune_in_the_bass():
     grid = SpectrumGrid.warped(32, 1.0, 16, 8)
     torch.manual_seed(0)
     falling_db = -20.0 - 9.0 * np.log2(np.arange(1, 17))
-    decoder = vae.Decoder(TINY.model, grid, vae.Statistics(falling_db, np.full(8, -90.0), np.array([-7.0])))
+    decoder = vae.Decoder(TINY.model, grid, vae.Statistics(falling_db, np.full(8, -90.0), np.array([[0.0, 0.0, -7.0]])))
     for head in (decoder.eval().by_number, decoder.by_frequency, decoder.movement):
         torch.nn.init.zeros_(head.weight)
 
     def heard_cents():
         with torch.no_grad():
             partials, ratios, _, _ = (
-                x[0].numpy() for x in decoder(torch.zeros(1, 4), torch.tensor([28.0]), torch.ones(1))
+                x[0].numpy() for x in decoder(torch.zeros(1, 6), torch.tensor([28.0]), torch.ones(1))
             )
         pitch, t = float(note_to_hz(28)), np.arange(RATE) / RATE
         audio = np.sin(2 * np.pi * pitch * t[:, None] * ratios) @ partials[20]
@@ -391,9 +391,9 @@ def test_stretched_strings_are_heard_in_tune_in_the_bass():
         return 1200 * np.log2(np.median(found[found > 0]) / pitch)
 
     assert heard_cents() > 6.0
-    tuning.tune(decoder, torch.zeros(1, 4), grid, 24, 60)
+    tuning.tune(decoder, torch.zeros(1, 6), grid, [(24, 60)])
     assert abs(heard_cents()) < 2.0
-    assert np.allclose(decoder.ratios(torch.tensor([60.0]))[0], stretched_ratios(16, np.exp(-7.0)), rtol=1e-5)
+    assert np.allclose(decoder.ratios(torch.zeros(1, 6), torch.tensor([60.0]))[0], stretched_ratios(16, np.exp(-7.0)), rtol=1e-5)
 
 
 def test_a_damaged_kept_analysis_is_made_again(tmp_path):

@@ -1,4 +1,4 @@
-"""A trained decoder -> one ONNX instrument file with its golden pair, proven to say what torch says.
+"""A trained decoder -> one ONNX instrument file with its golden pair, proven to say what torch says; and its encoder.
 
 The graph is exported for any batch size in the default operator domain, normalisations folded into convolutions, the
 spec inside as metadata. Nothing is written under the final name before torch and onnxruntime agree.
@@ -11,20 +11,25 @@ import copy
 import io
 import logging
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import torch
+from msgspec.json import encode as json_encode
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from neuralsynth import model_encoder as encoder
 from neuralsynth.errors import ModelError
-from neuralsynth.model_graph import check_graph
-from neuralsynth.spec import METADATA_KEY, InstrumentSpec
+from neuralsynth.model_encoder import encoder_path
+from neuralsynth.model_graph import check_encoder_graph, check_graph
+from neuralsynth.spec import ENCODER_KEY, METADATA_KEY, EncoderSpec, InstrumentSpec
 from neuralsynth.storage import whole_file
-from neuralsynth.training.blocks import ModulatedConv
+from neuralsynth.training.blocks import DownConv, ModulatedConv
+from neuralsynth.training.vae import Listener, Vae
 
 OPSET = 18
 INPUTS = ("latent", "note", "velocity")
@@ -64,11 +69,39 @@ def export_instrument(decoder: nn.Module, spec: InstrumentSpec, output: Path) ->
     return agreement_db
 
 
-def folded(decoder: nn.Module) -> nn.Module:
+def export_encoder(vae: Vae, spec: InstrumentSpec, model_path: Path) -> float:
+    """Write the encoder file of an instrument beside it; returns the least agreement with torch in dB.
+
+    Raises:
+        ModelError: torch and the exported graph disagree, or the graph breaks the contract.
+        OutputError: the file cannot be written.
+    """
+    output, listener = encoder_path(Path(model_path)), Listener(vae).eval()
+    own = EncoderSpec(
+        n_frames=len(spec.frame_seconds),
+        n_partials=spec.n_partials,
+        n_bands=len(spec.band_edges_hz) - 1,
+        character_size=spec.character_size,
+    )
+    plain = folded(listener)
+    data = _graph(plain, _random_notes(own, 2, 0), encoder.INPUTS, encoder.OUTPUTS, _encoder_sizes(own))
+    data = _with_document(data, ENCODER_KEY, json_encode(own).decode())
+    check_encoder_graph(data, str(output))
+    agreement_db = min(_parity(listener, data, _random_notes(own, n, n), encoder.INPUTS, encoder.OUTPUTS) for n in (1, 3, 16))
+    if not agreement_db >= LEAST_PARITY_DB:
+        raise ModelError(
+            f"{output}: torch and the exported graph agree to {agreement_db:.0f} dB; {LEAST_PARITY_DB:.0f} dB is needed"
+        )
+    with whole_file(output) as part:
+        part.write_bytes(data)
+    return agreement_db
+
+
+def folded(network: nn.Module) -> nn.Module:
     """A copy for inference: every normalisation folded into the convolution before it."""
-    plain = copy.deepcopy(decoder).eval().requires_grad_(False)
+    plain = copy.deepcopy(network).eval().requires_grad_(False)
     for module in plain.modules():
-        if isinstance(module, ModulatedConv):
+        if isinstance(module, ModulatedConv | DownConv):
             module.convolution = fuse_conv_bn_eval(module.convolution, module.norm)
             module.norm = nn.Identity()  # type: ignore[assignment]
     return plain
@@ -76,37 +109,64 @@ def folded(decoder: nn.Module) -> nn.Module:
 
 def to_onnx(decoder: nn.Module, spec: InstrumentSpec) -> bytes:
     """The exported graph with the spec inside."""
+    t, p, b = len(spec.frame_seconds), spec.n_partials, len(spec.band_edges_hz) - 1
+    sizes = {"latent": [spec.latent_size], "note": [], "velocity": [], "partials": [t, p], "ratios": [p], "cents": [t]}
+    sizes["noise"] = [t, b]
     inputs = _random_inputs(spec, 2, np.random.default_rng(0))
-    free = {name: {0: "N"} for name in (*INPUTS, *OUTPUTS)}
+    return _with_document(_graph(decoder, inputs, INPUTS, OUTPUTS, sizes), METADATA_KEY, spec.to_json())
+
+
+def _graph(
+    network: nn.Module,
+    example: tuple[torch.Tensor, ...],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    sizes: dict[str, list[int]],
+) -> bytes:
+    """A network as an ONNX graph for any batch size; `sizes` has the shape of each input and output after the batch."""
+    free = {name: {0: "N"} for name in (*inputs, *outputs)}
     buffer: Any = io.BytesIO()
     with _quiet():
         # The TorchScript exporter needs a second where torch.export needs half a minute, for the same graph.
         torch.onnx.export(
-            decoder, inputs, buffer, dynamo=False, opset_version=OPSET, input_names=list(INPUTS),
-            output_names=list(OUTPUTS), dynamic_axes=free, do_constant_folding=True,
+            network, example, buffer, dynamo=False, opset_version=OPSET, input_names=list(inputs),
+            output_names=list(outputs), dynamic_axes=free, do_constant_folding=True,
         )  # fmt: skip
     model = onnx.load_from_string(buffer.getvalue())
-    del model.metadata_props[:]
-    entry = model.metadata_props.add()
-    entry.key, entry.value = METADATA_KEY, spec.to_json()
     model.producer_name, model.doc_string = "neuralsynth", ""
     for node in model.graph.node:
         node.doc_string = ""
-    _fix_shapes(model, spec)
-    return model.SerializeToString()
-
-
-def _fix_shapes(model: onnx.ModelProto, spec: InstrumentSpec) -> None:
-    """Write the sizes of the contract into inputs and outputs; only the batch stays free."""
-    t, p, b = len(spec.frame_seconds), spec.n_partials, len(spec.band_edges_hz) - 1
-    sizes = {"latent": [spec.latent_size], "note": [], "velocity": [], "partials": [t, p], "ratios": [p], "cents": [t]}
-    sizes["noise"] = [t, b]
     for value in (*model.graph.input, *model.graph.output):
         dims = value.type.tensor_type.shape
         del dims.dim[:]
         dims.dim.add().dim_param = "N"
         for size in sizes[value.name]:
             dims.dim.add().dim_value = size
+    return model.SerializeToString()
+
+
+def _with_document(data: bytes, key: str, document: str) -> bytes:
+    """A graph with one document as its metadata."""
+    model = onnx.load_from_string(data)
+    del model.metadata_props[:]
+    entry = model.metadata_props.add()
+    entry.key, entry.value = key, document
+    return model.SerializeToString()
+
+
+def _encoder_sizes(own: EncoderSpec) -> dict[str, list[int]]:
+    return {
+        "partials": [own.n_frames, own.n_partials], "noise": [own.n_frames, own.n_bands], "note": [], "velocity": [],
+        "mean": [own.character_size], "deviation": [own.character_size],
+    }  # fmt: skip
+
+
+def _random_notes(own: EncoderSpec, n: int, seed: int) -> tuple[torch.Tensor, ...]:
+    rng = np.random.default_rng(seed)
+    partials = 10.0 ** rng.uniform(-5.0, -0.5, (n, own.n_frames, own.n_partials))
+    noise = 10.0 ** rng.uniform(-5.0, -1.0, (n, own.n_frames, own.n_bands))
+    arrays = partials, noise, rng.uniform(30.0, 90.0, n), rng.uniform(0.0, 1.0, n)
+    return tuple(torch.tensor(x, dtype=torch.float32) for x in arrays)
 
 
 @contextlib.contextmanager
@@ -129,23 +189,26 @@ def _random_inputs(spec: InstrumentSpec, n: int, rng: np.random.Generator) -> tu
     return tuple(torch.tensor(x, dtype=torch.float32) for x in (latent, note, rng.uniform(0.0, 1.0, n)))
 
 
-@torch.no_grad()
 def parity_db(decoder: nn.Module, data: bytes, spec: InstrumentSpec) -> float:
     """Least agreement over 100 random inputs at several batch sizes, in dB of signal over difference."""
+    rng = np.random.default_rng(1)
+    return min(_parity(decoder, data, _random_inputs(spec, n, rng), INPUTS, OUTPUTS) for n in PARITY_BATCHES)
+
+
+@torch.no_grad()
+def _parity(
+    network: nn.Module, data: bytes, inputs: tuple[torch.Tensor, ...], names: Sequence[str], outputs: Sequence[str]
+) -> float:
+    """Least agreement in dB of any output of a network and of its exported graph."""
     from neuralsynth.model import import_onnxruntime
 
     runtime = import_onnxruntime()
     options = runtime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    decoder.eval()
-    rng, worst = np.random.default_rng(1), np.inf
-    for n in PARITY_BATCHES:
-        inputs = _random_inputs(spec, n, rng)
-        found = session.run(list(OUTPUTS), {name: x.numpy() for name, x in zip(INPUTS, inputs, strict=True)})
-        for wanted, value in zip(decoder(*inputs), found, strict=True):
-            worst = min(worst, _agreement_db(wanted.numpy(), value))
-    return float(worst)
+    found = session.run(list(outputs), {name: x.numpy() for name, x in zip(names, inputs, strict=True)})
+    wanted = network.eval()(*inputs)
+    return min(_agreement_db(one.numpy(), other) for one, other in zip(wanted, found, strict=True))
 
 
 def _agreement_db(wanted: np.ndarray, found: np.ndarray) -> float:

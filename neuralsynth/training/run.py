@@ -38,7 +38,7 @@ from neuralsynth.training.checkpoints import Run
 from neuralsynth.training.config import TrainConfig, TrainResult
 from neuralsynth.training.dataset import NoteTable
 from neuralsynth.training.detail import learn_detail
-from neuralsynth.training.export import export_instrument
+from neuralsynth.training.export import export_encoder, export_instrument
 from neuralsynth.training.fit import BatchStream, Schedule, VaeTraining, play_score, to_tensors
 from neuralsynth.training.losses import MelEar
 from neuralsynth.training.points import named_axes, named_points, named_traits, traits_of
@@ -218,6 +218,7 @@ class _Job:
         tune(vae.decoder, vae.group_places().detach(), self.grid, ranges)
         spec = self._spec(vae, module.step, learn_detail(vae, self.data.train))
         agreement = export_instrument(vae.decoder, spec, self.output)
+        export_encoder(vae, spec, self.output)
         return TrainResult(
             self.output, self.run.path, spec, module.step, score, agreement, self.data.held_paths, warned
         )

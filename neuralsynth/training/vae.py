@@ -101,6 +101,8 @@ class Decoder(nn.Module):
         self.is_harmonic = statistics.stiffness is None
         self.group_stiffness = None if self.is_harmonic else torch.tensor(statistics.stiffness, dtype=torch.float32)
         self.stiffness = BetweenPlaces(own, 3)
+        if self.group_stiffness is not None:
+            self.stiffness.bias.copy_(self.group_stiffness.mean(0))
         # Cents by which stretched notes are heard sharp of their first partial, every few semitones; see `tuning`.
         self.sharp = BetweenPlaces(own, N_TUNED_NOTES)
         self._keep(grid, statistics)
