@@ -78,7 +78,7 @@ class InstrumentModel:
         return cls(data, path)
 
     def decode(self, latent: np.ndarray, note: np.ndarray, velocity: np.ndarray) -> Decoded | DecodedAudio:
-        """Decode a batch: latent `[N, Z]`, MIDI note `[N]` (fractions allowed), velocity `[N]` 0..1.
+        """Decode a batch: latent `[N, Z]` (or its character alone), MIDI note `[N]`, fractions allowed, velocity `[N]` 0..1.
 
         Inputs are clipped to where the file was tried: velocity to 0..1, note to 0..127, latent to `latent_reach`.
 
@@ -116,6 +116,8 @@ class InstrumentModel:
     def _clipped(self, latent, note, velocity) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         latent, note, velocity = (np.asarray(value, np.float32) for value in (latent, note, velocity))
         n, z = len(note) if note.ndim == 1 else 0, self.spec.latent_size
+        if latent.shape == (n, self.spec.character_size):
+            latent = np.pad(latent, ((0, 0), (0, z - latent.shape[1])))
         if n == 0 or latent.shape != (n, z) or velocity.shape != (n,):
             raise UsageError(
                 f"decode got latent {latent.shape}, note {note.shape}, velocity {velocity.shape}; "
