@@ -33,6 +33,8 @@ test: $(DEV)  ## run all tests
 bench: $(DEV)  ## print the tables of benchmarks/
 	$(BIN)/neuralsynth bench
 	$(BIN)/python benchmarks/render_speed.py
+	-$(BIN)/python benchmarks/axes.py
+	-$(BIN)/python benchmarks/morph.py --pairs 12
 
 lint: $(DEV)  ## check style and types
 	$(BIN)/ruff check .

@@ -56,7 +56,7 @@ def correlations(positions: np.ndarray, described: np.ndarray) -> np.ndarray:
         described: `[K, N, D]` the descriptors there, in the order of `UNITS`.
 
     Returns:
-        `[A, D]`; 0 where a descriptor never moves.
+        `[A, D]`; near 0 where nothing can be heard to move at any note.
     """
     x = positions - positions.mean(axis=1, keepdims=True)
     y = described - described.mean(axis=1, keepdims=True)
@@ -64,7 +64,7 @@ def correlations(positions: np.ndarray, described: np.ndarray) -> np.ndarray:
     covariance = np.einsum("kna,knd->kad", x, y) / x.shape[1]
     r = covariance / np.maximum(x.std(axis=1)[:, :, None] * spread[:, None, :], 1e-12)
     weight = np.minimum(1.0, spread / np.array([JUST_HEARD[name] for name in UNITS]))[:, None, :]
-    return (r * weight).sum(axis=0) / np.maximum(weight.sum(axis=0), 1e-9)
+    return (r * weight).sum(axis=0) / np.maximum(weight.sum(axis=0), 1.0)
 
 
 def measure(model: InstrumentModel, draws: int = 64, n_notes: int = 8, seed: int = 0) -> list[AxisResult]:

@@ -2,8 +2,8 @@
 
 RECORDINGS holds the folders that the instruments were trained on; they are found by the digests that an instrument
 file carries. Between neighbouring dynamic layers of a note two differences are taken, from the recordings and from the
-instrument at the same notes and velocities, and averaged over the notes: the level of the first second, and the level of
-the partials above the third against that of the first three in that second (brightness). The recordings count as
+instrument at the same notes and velocities, and averaged over the notes: the level of the first second, and the level
+of the partials above the third against that of the first three in that second (brightness). The recordings count as
 training sees them: uneven notes evened, layers that somebody made equally loud given most of General MIDI's law back
 (`training.dataset`). The instrument counts as its note bank plays it.
 
