@@ -79,9 +79,10 @@ def measure(model: InstrumentModel, draws: int = 64, n_notes: int = 8, seed: int
         raise UsageError(f"{model.path}: has no axis named {', '.join(UNITS)}; only such can be measured")
     positions = np.random.default_rng(seed).uniform(-1.0, 1.0, (n_notes, draws, len(axes)))
     moves = offsets(spec, axes, positions)
-    notes = np.linspace(spec.note_low + 1, spec.note_high - 1, n_notes).round()
     results = []
     for point, latent in spec.points.items():
+        own = spec.around(point)
+        notes = np.linspace(own.note_low + 1, own.note_high - 1, n_notes).round()
         described = np.stack(
             [_described(model, np.array(latent) + m, note) for m, note in zip(moves, notes, strict=True)]
         )

@@ -114,7 +114,7 @@ def ways(models: Sequence[InstrumentModel], pairs: int = 0, seconds: float = 1.0
         jobs = [jobs[i] for i in chosen]
     for model, *ends in jobs:
         if len(ends) == 2:
-            note = note_of_both(model.spec, model.spec)
+            note = note_of_both(*(model.spec.around(point) for point in ends))
             yield judge(*ends, note, between_points(model, *ends, note, seconds))
         else:
             note = note_of_both(model.spec, ends[0].spec)
