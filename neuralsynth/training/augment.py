@@ -2,7 +2,8 @@
 
 Each batch is a pure function of (seed, step), so a resumed training sees the same data.
 
-- *Mixing* two recordings of neighbouring pitch or of neighbouring velocity in dB gives the notes between them.
+- *Mixing* two recordings of neighbouring pitch or of neighbouring velocity in dB gives the notes between them; mixing
+  two instruments gives the sounds between their points, so that a morph is an even way.
 - *Turning* brightness, noisiness, attack and decay of a note by known amounts gives the latent something to say
   about a small, uniform folder, and teaches the named latent axes.
 """
@@ -33,6 +34,8 @@ class Batch:
     note: np.ndarray  # [N]
     velocity: np.ndarray  # [N] 0..1
     group: np.ndarray  # [N] int64
+    other: np.ndarray  # [N] int64, the group that was mixed in
+    share: np.ndarray  # [N] how much of it, 0..1
     sustains: np.ndarray  # [N] bool
     turned: np.ndarray  # [N, 4] how far each of `TURNS` was turned
 
@@ -43,6 +46,7 @@ class Mixing:
 
     neighbours: float = 0.45  # share of notes mixed from two pitches
     layers: float = 0.2  # share mixed from two velocities
+    instruments: float = 0.15  # share mixed from two instruments, where there are several
     widest_semitones: float = 13.0
     label_semitones: float = 0.0  # standard deviation by which a note's label strays from its spectrum
 
@@ -55,9 +59,12 @@ class Batches:
         self.mixing = mixing or Mixing()
         self.weights = table.frame_weights()
         self._pitch_pairs, self._layer_pairs = _pairs(table, self.mixing.widest_semitones)
+        self._strangers = _strangers(table, self.mixing.widest_semitones)
         notes, counts = np.unique(np.stack([table.group, table.note], 1), axis=0, return_counts=True)
         share = {tuple(n): 1.0 / c**0.5 for n, c in zip(notes, counts, strict=True)}
         chance = np.array([share[g, n] for g, n in zip(table.group, table.note, strict=True)])
+        of_group = np.bincount(table.group, chance)[table.group]
+        chance /= np.sqrt(of_group)  # an instrument of few recordings is not drowned by the others
         self._chance = chance / chance.sum()
 
     def draw(self, step: int) -> Batch:
@@ -68,11 +75,10 @@ class Batches:
         kind = rng.random(self.size)
         position = rng.random(self.size)
         for i in range(self.size):
-            pairs = self._pitch_pairs if kind[i] < self.mixing.neighbours else self._layer_pairs
-            if kind[i] >= self.mixing.neighbours + self.mixing.layers or not pairs[first[i]]:
-                continue
-            second[i] = pairs[first[i]][rng.integers(len(pairs[first[i]]))]
-            share[i] = position[i]
+            partners = self._partners(first[i], kind[i])
+            if partners:
+                second[i] = partners[rng.integers(len(partners))]
+                share[i] = position[i]
         batch = self._mixed(first, second, share)
         stray = self.mixing.label_semitones * rng.standard_normal(self.size).astype(np.float32)
         batch = replace(batch, note=batch.note + stray)
@@ -82,6 +88,19 @@ class Batches:
         amounts = np.sign(amounts) * np.sqrt(np.abs(amounts))  # more often far than near: the ends are what is named
         turned[plain:] = amounts * (rng.random(amounts.shape) < TURNED_SHARE)
         return turn(batch, turned, self.table.grid)
+
+    def _partners(self, note: int, kind: float) -> list[int]:
+        """The notes one of which a note is mixed with; `kind` is drawn from 0..1."""
+        mixing, most = self.mixing, 0.0
+        for share, pairs in (
+            (mixing.neighbours, self._pitch_pairs),
+            (mixing.layers, self._layer_pairs),
+            (mixing.instruments, self._strangers),
+        ):
+            most += share
+            if kind < most:
+                return pairs[note]
+        return []
 
     def plain(self, rows: np.ndarray) -> Batch:
         """Notes of the table as they are."""
@@ -102,7 +121,9 @@ class Batches:
             blend(t.note),
             blend(t.velocity),
             t.group[first],
-            t.sustains[first],
+            t.group[second],
+            np.where(t.group[first] == t.group[second], 0.0, share).astype(np.float32),
+            np.where(share < 0.5, t.sustains[first], t.sustains[second]),
             np.zeros((len(first), len(TURNS)), np.float32),
         )
 
@@ -118,6 +139,20 @@ def _pairs(table: NoteTable, widest: float) -> tuple[list[list[int]], list[list[
         by_pitch.append(_beside(layer, table.note, i, widest))
         by_layer.append(_beside(pitch, table.velocity, i, 1.0))
     return by_pitch, by_layer
+
+
+def _strangers(table: NoteTable, widest: float) -> list[list[int]]:
+    """For each note the note of every other group that is nearest in pitch, if it is near enough."""
+    found = []
+    for note, group in zip(table.note, table.group, strict=True):
+        far = np.abs(table.note - note) + 0.01 * np.arange(len(table.note)) / len(table.note)
+        others = [
+            np.flatnonzero(table.group == g)[np.argmin(far[table.group == g])]
+            for g in np.unique(table.group)
+            if g != group
+        ]
+        found.append([int(i) for i in others if far[i] <= widest])
+    return found
 
 
 def _beside(among: np.ndarray, values: np.ndarray, i: int, widest: float) -> list[int]:

@@ -124,7 +124,8 @@ class VaeTraining(LightningModule):
         late = {name: value[known:] for name, value in batch.items()}
         mean, log_variance = self.vae.encode(late["partials_db"], late["noise_db"], late["note"], late["velocity"])
         drawn = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
-        latent = torch.cat([self.vae.place(batch["group"][:known], batch["turned"][:known]), drawn])
+        places = self.vae.place(batch["group"], batch["other"], batch["share"], batch["turned"])
+        latent = torch.cat([places[:known], drawn])
         decoded = self.vae.decoder.decode(latent, batch["note"], batch["velocity"])
         heard = note_distance(self.ear, decoded, batch)
         w, weights = self.weights, batch["weights"]
@@ -132,8 +133,7 @@ class VaeTraining(LightningModule):
         parts = w.partials * partial_distance(decoded, batch["partials_db"], weights)
         parts = parts + w.noise * noise_distance(decoded, batch["noise_db"], weights) + w.movement * movement
         price = divergence(mean, log_variance, w.free_nats)
-        known_place = self.vae.place(late["group"], late["turned"]).detach()
-        missed = ((mean - known_place) ** 2).sum(1).mean()  # the encoder shall recognise what is known
+        missed = ((mean - places[known:].detach()) ** 2).sum(1).mean()  # the encoder shall recognise what is known
         bodies = self.vae.decoder.body(self.vae.points)
         kept_small = w.body * (bodies**2).mean() * 8.0 + 0.001 * (self.vae.points**2).sum()
         prices = w.latent * self.schedule.latent_price(step) * price + w.recognition * missed

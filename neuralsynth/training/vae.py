@@ -248,13 +248,17 @@ class Vae(nn.Module):
         early = np.gradient(grid.frame_seconds) * (grid.frame_seconds <= ENCODED_SECONDS)
         self.register_buffer("hearing", torch.tensor(early / early.sum(), dtype=torch.float32))
 
-    def place(self, group: Tensor, turned: Tensor) -> Tensor:
-        """Latents of notes of known groups `[N]` turned by known amounts `[N, 4]`: `[N, Z]`, without detail."""
-        return torch.cat([TURN_LENGTH * turned, self.points[group]], dim=1)
+    def place(self, group: Tensor, other: Tensor, share: Tensor, turned: Tensor) -> Tensor:
+        """Latents of notes mixed from known groups `[N]`, by known shares of the other, and turned by known amounts.
+
+        `[N]`, `[N]`, `[N]` 0..1, `[N, 4]` -> `[N, Z]`, without detail.
+        """
+        own = torch.lerp(self.points[group], self.points[other], share[:, None])
+        return torch.cat([TURN_LENGTH * turned, own], dim=1)
 
     def at_points(self, group: Tensor) -> Tensor:
         """Latents of notes of known groups `[N]`, not turned: `[N, Z]`, without detail."""
-        return self.place(group, torch.zeros(len(group), N_TURNS))
+        return self.place(group, group, torch.zeros(len(group)), torch.zeros(len(group), N_TURNS))
 
     def group_places(self) -> Tensor:
         """The latent of each group, not turned, `[G, Z]`."""
