@@ -22,7 +22,7 @@ FLOORS = [
     ["model_graph", "model_trial", "model_gate", "model", "preset_sections", "routes", "preset", "performance"],
     ["effect_stages", "effect_moves", "effects", "sends", "tails", "format_page"],
     ["wiring"],
-    ["note_bank", "panel", "lfo_clock"],
+    ["note_bank", "panel", "lfo_clock", "unison"],
     ["patch"],
     ["programs", "part"],
     ["channel_voices", "band"],
