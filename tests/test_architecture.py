@@ -20,7 +20,7 @@ FLOORS = [
     ["settings"],
     ["sound", "analysis", "effect_table", "plugin_list", "midi", "tuning", "keyboard", "held_voices"],
     ["model_graph", "model_trial", "model_gate", "model", "preset_sections", "routes", "preset", "performance"],
-    ["effect_stages", "effect_moves", "effects", "sends", "tails", "format_page"],
+    ["effect_stages", "effect_moves", "effects", "sends", "tails", "format_page", "gallery_page"],
     ["wiring"],
     ["note_bank", "panel", "lfo_clock", "unison"],
     ["patch"],
