@@ -764,7 +764,8 @@ def test_the_example_presets_of_the_page_load(folder):
         ("Alto sax", 2, 0, 0), ("Cello to saxophone", 0, 1, 0), ("Cello and saxophone", 0, 0, 2),
         ("Piano and strings", 0, 0, 2), ("Kit", 0, 0, 3),
     ]  # fmt: skip
-    sweep, plugin = (load(folder, SMALLEST + text) for text in kinds["part"])
+    section, sweep, plugin = (load(folder, SMALLEST + text) for text in kinds["part"])
+    assert section.voices.unison == 5 and section.routes[0].source == "random"
     assert [r.via for r in sweep.routes] == ["", "pressure"] and plugin.effects[0].type == "vst3"
     (folder / "q.performance.toml").write_text(kinds["performance"][0])
     quartet = load_performance(folder / "q.performance.toml")
