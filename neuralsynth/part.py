@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ from neuralsynth.sound.envelope import KILL, OFF
 from neuralsynth.sound.texture import texture_arrays
 from neuralsynth.sound.voices import Strike, VoicePool, VoiceSettings
 from neuralsynth.tails import Timed
+from neuralsynth.unison import begins_at, players
 
 _FILTERS = ("off", "lowpass", "bandpass", "highpass")
 #: How many times as long a release gets with the pedal just short of holding: 2 to this power.
@@ -173,14 +174,11 @@ class Part:
             velocity=velocity / 127.0,
             glide_cents=100.0 * (glide[0] - note),
             glide_seconds=glide[1],
-            lfo_phases=self._lfos.phases(now, number, surroundings.beat),
             directions=bank.direction_rows(round(sounding), tuple(self._gone)),
         )
         started = []
-        for side in np.linspace(-1.0, 1.0, voices.unison) if voices.unison > 1 else (0.0,):
-            detune, pan = 0.5 * side * voices.detune_cents, layer.pan + side * voices.spread
-            strike = replace(whole, detune_cents=detune, pan=pan, phase=0.25 * side)
-            voice = self.pool.start(now, bank.note(round(sounding)), strike)
+        for begin, strike in self._players(now, whole, surroundings, layer):
+            voice = self.pool.start(begin, bank.note(round(sounding)), strike)
             self._key[voice], self._choke[voice], self._layers[voice] = key, layer.choke_group, layer
             self._one_shot[voice] = layer.one_shot and self.patch.spec.sustain is None
             self.pool.voices.numbers[voice, layout.PRESSURE] = pressure
@@ -275,6 +273,25 @@ class Part:
 
     def _pressure(self, voice: int, channel: Channel, expression: Expression) -> float:
         return max(expression.pressure, channel.key_pressure[self._key[voice]] / 127.0)
+
+    def _players(
+        self, now: int, whole: Strike, surroundings: Surroundings, layer: Layer
+    ) -> Iterator[tuple[int, Strike]]:
+        """The voices of a note: the sample at which each begins, and how."""
+        for player in players(self.patch.preset.voices, self.pool.n_started):
+            begin = begins_at(now, player.delay_seconds * self.sample_rate)
+            beat = surroundings.beat + (begin - now) / self.sample_rate * surroundings.beats_per_minute / 60.0
+            vibrato, first, second = self._lfos.phases(begin, whole.channel, beat)
+            yield (
+                begin,
+                replace(
+                    whole,
+                    detune_cents=player.detune_cents,
+                    pan=layer.pan + player.pan,
+                    phase=player.phase,
+                    lfo_phases=(vibrato + player.lfo_turns, first + player.lfo_turns, second + player.lfo_turns),
+                ),
+            )
 
     def _reach(self, directions: frozenset[int]) -> None:
         """Let the sounding voices know the directions of timbre that are used from now on."""

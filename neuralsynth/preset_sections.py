@@ -109,7 +109,7 @@ class Modulation(msgspec.Struct, frozen=True):
 class Voices(msgspec.Struct, frozen=True):
     """How keys become notes, and how many sound at once."""
 
-    polyphony: Annotated[int, knob(1, 256, "voices", 0.5, "notes that may sound at once")] = 64
+    polyphony: Annotated[int, knob(1, 256, "voices", 0.5, "how many may sound at once; each of a unison counts")] = 64
     mode: Annotated[
         str,
         choice(
@@ -120,6 +120,12 @@ class Voices(msgspec.Struct, frozen=True):
     unison: Annotated[int, knob(1, 8, "voices", 1.0, "voices for each note")] = 1
     detune_cents: Annotated[float, knob(0.0, 100.0, "cents", 0.5, "between the outermost voices of a unison")] = 12.0
     spread: Annotated[float, knob(0.0, 1.0, "", 1.0, "how far a unison reaches to the sides")] = 0.5
+    onset_spread_seconds: Annotated[
+        float, knob(0.0, 0.25, "s", 0.5, "how far apart the voices of a unison begin, drawn for each note")
+    ] = 0.0
+    lfo_spread: Annotated[
+        float, knob(0.0, 1.0, "turns", 1.0, "how far apart their vibrato and LFOs stand, drawn for each note")
+    ] = 0.0
     glide_seconds: Annotated[
         float, knob(0.0, 10.0, "s", 0.35, "from one pitch to the next; by rate, for an octave")
     ] = 0.0

@@ -313,8 +313,8 @@ PLAYED = {
     "modulation": ("bend_range_semitones = 12\nvibrato_rate_hz = 6\nvibrato_depth_cents = 50\nvibrato_delay_seconds = 1\n",
                    Modulation(12.0, 6.0, 50.0, 1.0)),
     "voices": (('polyphony = 16\nmode = "legato"\npriority = "low"\nunison = 4\ndetune_cents = 20\nspread = 1\n'
-               'glide_seconds = 0.1\nglide = "always"\nglide_mode = "rate"\nhalf_pedal = false\npedal_catch = false\n'),
-               Voices(16, "legato", "low", 4, 20.0, 1.0, 0.1, "always", "rate", False, False)),
+               'onset_spread_seconds = 0.02\nlfo_spread = 0.5\nglide_seconds = 0.1\nglide = "always"\nglide_mode = "rate"\nhalf_pedal = false\npedal_catch = false\n'),
+               Voices(16, "legato", "low", 4, 20.0, 1.0, 0.02, 0.5, 0.1, "always", "rate", False, False)),
     "tuning": ('scale = "a.scl"\nkeyboard = "a.kbm"\na4_hz = 415.3\nstretch = 0.5\n', Tuning("a.scl", "a.kbm", 415.3, 0.5)),
     "morph": ('to = "b.onnx"\nposition = 0.5\n', Morph("b.onnx", "", 0.5)),
     "sound": (('point = "p"\naxes = { x = 0.5 }\ngain_db = 1\ntranspose_semitones = 2\ntune_cents = 3\n'
@@ -764,7 +764,8 @@ def test_the_example_presets_of_the_page_load(folder):
         ("Alto sax", 2, 0, 0), ("Cello to saxophone", 0, 1, 0), ("Cello and saxophone", 0, 0, 2),
         ("Piano and strings", 0, 0, 2), ("Kit", 0, 0, 3),
     ]  # fmt: skip
-    sweep, plugin = (load(folder, SMALLEST + text) for text in kinds["part"])
+    section, sweep, plugin = (load(folder, SMALLEST + text) for text in kinds["part"])
+    assert section.voices.unison == 5 and section.routes[0].source == "random"
     assert [r.via for r in sweep.routes] == ["", "pressure"] and plugin.effects[0].type == "vst3"
     (folder / "q.performance.toml").write_text(kinds["performance"][0])
     quartet = load_performance(folder / "q.performance.toml")

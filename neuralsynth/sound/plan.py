@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from neuralsynth.sound.compiled import compiled, inlined
-from neuralsynth.sound.envelope import HELD, KILL, OFF, SUSTAIN
+from neuralsynth.sound.envelope import ATTACK, HELD, KILL, OFF, SUSTAIN
 from neuralsynth.sound.layout import (
     CHANNEL,
     CHANNEL_CENTS,
@@ -59,6 +59,7 @@ from neuralsynth.sound.layout import (
     SAMPLE_RATE,
     SEED,
     STAGE,
+    STARTED_AT,
     SUSTAIN_END,
     SUSTAIN_START,
     TAIL_RATE,
@@ -235,6 +236,9 @@ def plan_voice(voice, now, voices, rows, channels, settings, modulation, texture
     numbers, states = voices.numbers, voices.states
     if states[voice, STAGE] == OFF:
         return False
+    if now < numbers[voice, STARTED_AT]:  # it was touched while it waits to begin
+        states[voice, TOUCHED] = 0
+        return states[voice, STAGE] == ATTACK
     channel = states[voice, CHANNEL]
     is_modulated = channels[channel, CHANNEL_MODULATED] != 0.0
     n_elapsed = now - states[voice, PLAN_START]

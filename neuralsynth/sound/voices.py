@@ -50,7 +50,7 @@ class Strike:
     detune_cents: float = 0.0
     pan: float = 0.0
     lfo_phases: tuple[float, float, float] = (0.0, 0.0, 0.0)  # turns: vibrato, LFO 1, LFO 2
-    phase: float = 0.0  # turns of the fundamental, to tell the voices of a unison apart
+    phase: float = 0.0  # turns by which all partials are ahead, to tell the voices of a unison apart
     directions: Sequence[int] = ()  # first rows of the directions of timbre, -1 for none
 
 
@@ -131,6 +131,11 @@ class VoicePool:
         gated = np.isin(states[:, layout.STAGE], (ATTACK, DECAY, SUSTAIN, HELD))
         return gated & (states[:, layout.PLAN_START] >= 0)
 
+    @property
+    def n_started(self) -> int:
+        """How many notes were started since `reset`."""
+        return self._n_started
+
     def serial(self, voice: int) -> int:
         """The running number of the note that this voice plays, to tell it from later ones in the same place."""
         return int(self._order[voice])
@@ -141,7 +146,10 @@ class VoicePool:
         return bool(states[layout.PLAN_START] < 0 or states[layout.STAGE] in (OFF, KILL))
 
     def start(self, now: int, rows: NoteRows, strike: Strike) -> int:
-        """Start a note at absolute sample `now`; returns the voice's index."""
+        """Start a note at absolute sample `now`; returns the voice's index.
+
+        `now` may lie ahead, on a control step: the voice waits in silence, and is over if it is released before.
+        """
         voice = self._free_voice()
         self._n_started += 1
         self._n_active += 1
@@ -270,7 +278,7 @@ class VoicePool:
         v = self.voices
         whole = slice(voice * self._n_partials, (voice + 1) * self._n_partials)
         partial = np.arange(1, self._n_partials + 1)
-        v.phase[whole] = (partial**2 * _PHASE_STEP + partial * phase) % 1.0
+        v.phase[whole] = (partial**2 * _PHASE_STEP + phase) % 1.0
         for array in (v.turn, v.sine, v.difference, v.factor, v.amplitude, v.slope):
             array[whole] = 0.0
         v.noise_target[voice * self._n_bands : (voice + 1) * self._n_bands] = 0.0
