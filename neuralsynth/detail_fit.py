@@ -20,7 +20,12 @@ _REFITS, _REWEIGHTINGS, _ROBUST_DB = 2, 6, 0.7
 
 
 def fit_detail(
-    model: InstrumentModel, spectrum: NoteSpectrum, n_valid_frames: int, latent: np.ndarray, note: float, velocity: float
+    model: InstrumentModel,
+    spectrum: NoteSpectrum,
+    n_valid_frames: int,
+    latent: np.ndarray,
+    note: float,
+    velocity: float,
 ) -> np.ndarray:
     """A latent `[Z]` whose detail is fitted to `spectrum` (on the model's grid) where its character stays.
 

@@ -106,9 +106,7 @@ class LatentSearch:
     def detailed(self, place: Place) -> Place:
         """The place with the detail that brings it nearest; the same place in a model without detail."""
         analysis, velocity = self._analysis, place.velocity
-        latent = fit_detail(
-            self._model, analysis.spectrum, self._n, place.latent, self._note, velocity / 127.0
-        )
+        latent = fit_detail(self._model, analysis.spectrum, self._n, place.latent, self._note, velocity / 127.0)
         return self._placed(np.round(latent, 3), velocity, place.start)
 
     def best(self, velocity: int | None = None) -> Place:

@@ -26,8 +26,8 @@ from neuralsynth.model import (
     import_onnxruntime,
     latent_reach,
 )
-from neuralsynth.model_gate import READY
 from neuralsynth.model_encoder import Encoder
+from neuralsynth.model_gate import READY
 from neuralsynth.model_graph import check_encoder_graph, check_graph, is_encoder
 from neuralsynth.spec import InstrumentSpec
 

@@ -25,8 +25,8 @@ Layers = Callable[[Sequence[int]], list[list[VoiceSound]]]
 class NoteBank:
     """Decoded notes of one latent point, by key; fills itself on demand.
 
-    `spec` has the range and layers at this point. `directions` says where the directions of timbre lead, by their number
-    in the voices (`sound.layout`).
+    `spec` has the range and layers at this point. `directions` says where the directions of timbre lead, by their
+    number in the voices (`sound.layout`).
     """
 
     def __init__(self, model: InstrumentModel, latent: np.ndarray, spec: InstrumentSpec | None = None) -> None:

@@ -51,8 +51,8 @@ class Texture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Detail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the last numbers of the latent describe one sound's own deviation from the model: its *detail*.
 
-    There are `n_functions` runs of `n_partials + n_bands` numbers: number `r` of run `k` raises the level of partial (or
-    noise band) `r` by so many times a fixed course over time, in dB. All are zero at every named point.
+    There are `n_functions` runs of `n_partials + n_bands` numbers: number `r` of run `k` raises the level of partial
+    (or noise band) `r` by so many times a fixed course over time, in dB. All are zero at every named point.
     """
 
     n_functions: int
@@ -79,8 +79,8 @@ class Traits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class LatentAxis(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A direction in latent space named by what it does, from `low` (position -1) to `high` (position +1).
 
-    The ends are offsets that are added to a latent point (its `character`). `low_value` and `high_value` are the descriptor
-    measured there, in `unit`.
+    The ends are offsets that are added to a latent point. `low_value` and `high_value` are the descriptor measured
+    there, in `unit`.
     """
 
     low: list[float]
@@ -162,12 +162,12 @@ class InstrumentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         return min(self.points, key=lambda name: float(np.sum((character - self.points[name]) ** 2)))
 
     def around(self, point: str) -> InstrumentSpec:
-        """This spec with the range, dynamics, sustain and texture of one of its points."""
+        """The spec with the range, dynamics, sustain and texture of one of its points."""
         own = self.traits.get(point)
         return self if own is None else msgspec.structs.replace(self, **msgspec.structs.asdict(own))
 
     def at(self, latent: np.ndarray) -> InstrumentSpec:
-        """This spec with what a nameless place has from its nearest point: sustain and texture, not the range."""
+        """The spec with what a nameless place has from its nearest point: sustain and texture, not the range."""
         own = self.around(self.nearest_point(latent))
         return msgspec.structs.replace(self, sustain=own.sustain, texture=own.texture)
 
@@ -266,8 +266,9 @@ def _check(spec: InstrumentSpec, where: str) -> None:
     if spec.kind == "spectral":
         _check_grid(spec, require)
     require(spec.traits.keys() <= spec.points.keys(), "traits has a name that is no point")
-    for own in (spec, *spec.traits.values()):
-        _check_traits(own, spec, require)
+    _check_traits(spec, spec, require)
+    for traits in spec.traits.values():
+        _check_traits(traits, spec, require)
 
 
 def _check_detail(spec: InstrumentSpec, require) -> None:

@@ -21,8 +21,15 @@ GRID = SpectrumGrid.warped(32, 0.5, 20, 8)
 DETAIL = Detail(n_functions=2, n_partials=5, n_bands=8)
 Z = 6 + DETAIL.size
 CONFIG = VaeConfig(
-    width=16, latent_size=6, condition_size=16, envelope_points=12, note_step=4.0, body_points=24, lowest_frames=8,
-    detail_functions=2, detail_partials=5,
+    width=16,
+    latent_size=6,
+    condition_size=16,
+    envelope_points=12,
+    note_step=4.0,
+    body_points=24,
+    lowest_frames=8,
+    detail_functions=2,
+    detail_partials=5,
 )
 
 
@@ -132,7 +139,9 @@ def test_partials_beyond_hearing_are_silent(decoder):
 def test_the_softest_and_the_hardest_touch_of_a_stiff_note_are_heard_equally_far_off(monkeypatch):
     tuned = lively("stiff")
     torch.manual_seed(1)
-    torch.nn.init.normal_(tuned.by_number.weight, std=0.1)  # with this seed a firm touch is heard elsewhere than a soft one
+    torch.nn.init.normal_(
+        tuned.by_number.weight, std=0.1
+    )  # with this seed a firm touch is heard elsewhere than a soft one
     monkeypatch.setattr(tuning, "VELOCITIES", (0.1, 0.15, 1.0))
     point, note = torch.zeros(1, 6), 60.0  # one of the notes that are tuned
     tuning.tune(tuned, point, GRID, [(30.0, 90.0)])

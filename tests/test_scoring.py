@@ -83,8 +83,8 @@ def test_only_recordings_the_model_never_saw_are_scored_and_the_others_are_neigh
     known = Instrument(decaying.preset, decaying.model, decaying.path)
     spec = msgspec.structs.replace(decaying.model.spec, provenance=provenance)
     known.model = SimpleNamespace(
-            spec=spec, decode=decaying.model.decode, path=decaying.path, latent_reach=decaying.model.latent_reach
-        )
+        spec=spec, decode=decaying.model.decode, path=decaying.path, latent_reach=decaying.model.latent_reach
+    )
     result = score(known, tmp_path)
     assert result.held_out
     assert [r.note for r in result.recordings] == [52]

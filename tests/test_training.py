@@ -393,7 +393,9 @@ def test_stretched_strings_are_heard_in_tune_in_the_bass():
     assert heard_cents() > 6.0
     tuning.tune(decoder, torch.zeros(1, 6), grid, [(24, 60)])
     assert abs(heard_cents()) < 2.0
-    assert np.allclose(decoder.ratios(torch.zeros(1, 6), torch.tensor([60.0]))[0], stretched_ratios(16, np.exp(-7.0)), rtol=1e-5)
+    assert np.allclose(
+        decoder.ratios(torch.zeros(1, 6), torch.tensor([60.0]))[0], stretched_ratios(16, np.exp(-7.0)), rtol=1e-5
+    )
 
 
 def test_a_damaged_kept_analysis_is_made_again(tmp_path):

@@ -32,12 +32,13 @@ class VaeConfig:
     lowest_frames: int = 16  # frames of the seed that is grown to the full grid
     dropout: float = 0.1  # share of the condition's numbers that are silenced in training
 
-
     def fitted(self, n_groups: int, note_step: float) -> VaeConfig:
         """With the sizes that were left open fitted to what is trained on."""
         own = max(LEAST_OWN_NUMBERS, min(n_groups, MOST_OWN_NUMBERS))
         return replace(
-            self, latent_size=self.latent_size or N_TURNS + own, note_step=self.note_step if self.note_step > 0.0 else note_step
+            self,
+            latent_size=self.latent_size or N_TURNS + own,
+            note_step=self.note_step if self.note_step > 0.0 else note_step,
         )
 
 

@@ -64,4 +64,6 @@ def _weights_of(courses: np.ndarray, errors: np.ndarray, counts: np.ndarray) -> 
     """How much of each course `[K, T]` is in each error `[M, R, T]`, by weighted least squares: `[M, R, K]`."""
     squared = counts**2
     normal = np.einsum("kt,mrt,jt->mrkj", courses, squared, courses, optimize=True) + np.eye(len(courses))
-    return np.linalg.solve(normal, np.einsum("kt,mrt->mrk", courses, squared * errors, optimize=True)[..., None])[..., 0]
+    return np.linalg.solve(normal, np.einsum("kt,mrt->mrk", courses, squared * errors, optimize=True)[..., None])[
+        ..., 0
+    ]

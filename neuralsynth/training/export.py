@@ -87,7 +87,9 @@ def export_encoder(vae: Vae, spec: InstrumentSpec, model_path: Path) -> float:
     data = _graph(plain, _random_notes(own, 2, 0), encoder.INPUTS, encoder.OUTPUTS, _encoder_sizes(own))
     data = _with_document(data, ENCODER_KEY, json_encode(own).decode())
     check_encoder_graph(data, str(output))
-    agreement_db = min(_parity(listener, data, _random_notes(own, n, n), encoder.INPUTS, encoder.OUTPUTS) for n in (1, 3, 16))
+    agreement_db = min(
+        _parity(listener, data, _random_notes(own, n, n), encoder.INPUTS, encoder.OUTPUTS) for n in (1, 3, 16)
+    )
     if not agreement_db >= LEAST_PARITY_DB:
         raise ModelError(
             f"{output}: torch and the exported graph agree to {agreement_db:.0f} dB; {LEAST_PARITY_DB:.0f} dB is needed"

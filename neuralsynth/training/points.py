@@ -59,7 +59,7 @@ def traits_of(table: NoteTable) -> Traits:
 
 @torch.no_grad()
 def named_axes(vae: Vae, table: NoteTable) -> dict[str, LatentAxis]:
-    """The turns as axes, with what they do at the first group's point; one that does not do what it says is left out."""
+    """The turns as axes, with what they do at the first group's point; one that does not do as it says is left out."""
     vae.eval()
     own = table.by_group()[0]
     pick = np.linspace(0, len(own.note) - 1, min(6, len(own.note))).round().astype(int)
@@ -73,8 +73,8 @@ def named_axes(vae: Vae, table: NoteTable) -> dict[str, LatentAxis]:
             values.append(np.median([told[name] for told in _described(note, outputs, table.grid)]))
         if values[1] > values[0]:
             low, high = (_rounded(end) for end in ends)
-            measured = (round(float(value), 5) for value in values)
-            axes[name] = LatentAxis(low, high, *measured, UNITS[name], SAYS[name])
+            least, most = (round(float(value), 5) for value in values)
+            axes[name] = LatentAxis(low, high, least, most, UNITS[name], SAYS[name])
     return axes
 
 

@@ -163,7 +163,8 @@ class Decoder(nn.Module):
         x = self.trunk(condition)
         ratios = self.ratios(latent, note)
         frequency_hz = ratios * (440.0 * torch.exp((note - 69.0) * 0.057762265))[:, None]
-        partials_db = self.mean_partials_db + DB_PER_UNIT * (self.by_number(x) + self._formants(x, latent, frequency_hz))
+        by_number, by_frequency = self.by_number(x), self._formants(x, latent, frequency_hz)
+        partials_db = self.mean_partials_db + DB_PER_UNIT * (by_number + by_frequency)
         noise_db = self.mean_noise_db + DB_PER_UNIT * self.noise(x)
         if latent.shape[1] > self.character_size:
             moved = self._detail_db(latent[:, self.character_size :])
@@ -233,8 +234,8 @@ class Encoder(nn.Module):
 class Vae(nn.Module):
     """Encoder, decoder, and one learned latent point per group of recordings.
 
-    A note turned by known amounts (`augment.TURNS`) is decoded at its group's point with just these amounts as its first
-    numbers: so the turns do what they are called, each by itself.
+    A note turned by known amounts (`augment.TURNS`) is decoded at its group's point with just these amounts as its
+    first numbers: so the turns do what they are called, each by itself.
     """
 
     hearing: Tensor
@@ -278,7 +279,7 @@ class Vae(nn.Module):
         """What the encoder sees: `[N, P, T]`, `[N, B, T]` -> `[N, P + B, T]`, under the note's own level, around 0."""
         level_db = self._level_db(partials_db, noise_db)[:, None, None]
         means = self.decoder.mean_partials_db, self.decoder.mean_noise_db
-        usual_db = self._level_db(means[0].expand(-1, len(self.hearing))[None], means[1].expand(-1, len(self.hearing))[None])
+        usual_db = self._level_db(*(mean.expand(-1, len(self.hearing))[None] for mean in means))
         rows = [
             ((heard - level_db).clamp(min=-ENCODED_DB) - (mean - usual_db).clamp(min=-ENCODED_DB)) / DB_PER_UNIT
             for heard, mean in zip((partials_db, noise_db), means, strict=True)
@@ -304,6 +305,8 @@ class Listener(nn.Module):
 
     def forward(self, partials: Tensor, noise: Tensor, note: Tensor, velocity: Tensor) -> tuple[Tensor, Tensor]:
         """Linear `[N, T, P]`, `[N, T, B]`, note `[N]`, velocity `[N]` 0..1 -> mean and deviation, `[N, Z]` each."""
-        levels = (8.6858896 * torch.log(x.clamp(min=SOFTEST_GAIN)).transpose(1, 2) for x in (partials, noise))
-        mean, log_variance = self.vae.encode(*levels, note, velocity)
+        partials_db, noise_db = (
+            8.6858896 * torch.log(x.clamp(min=SOFTEST_GAIN)).transpose(1, 2) for x in (partials, noise)
+        )
+        mean, log_variance = self.vae.encode(partials_db, noise_db, note, velocity)
         return mean, torch.exp(0.5 * log_variance)
