@@ -140,3 +140,14 @@ def test_only_pitches_between_those_it_knows_are_judged_and_the_others_are_named
     result = score(knowing(decaying, seen), tmp_path)
     assert [r.note for r in result.recordings] == [52]
     assert [words.split(":")[0] for words in result.skipped] == ["tiny_m046_v100.wav", "tiny_m064_v100.wav"]
+
+
+def test_a_sampler_that_has_the_very_same_sound_in_another_layer_is_told_and_divides_nothing(decaying, tmp_path):
+    t = np.arange(RATE) / RATE
+    for velocity in (40, 100):
+        tone = 0.005 * velocity * np.sin(2 * np.pi * 261.63 * t) * np.exp(-3 * t)
+        soundfile.write(tmp_path / f"copy_m060_v{velocity}.wav", tone, RATE, subtype="FLOAT")
+    seen = [r.digest for r in read_folder(tmp_path).used if r.velocity == 100]
+    result = score(knowing(decaying, seen), tmp_path)
+    assert result.quality().sampler_db < 1e-3
+    assert result.to_json()["play_over_sampler"] is None or result.play_over_sampler > 1000.0

@@ -182,12 +182,13 @@ def _check_page(html: Path, force: bool) -> None:
 def _print_score(result) -> None:
     columns = ("floor_db", "reconstruct_db", "play_db", "sampler_db", "interpolated_db")
     rows = [[r.path, note_name(r.note), r.velocity, *(getattr(r, c) for c in columns)] for r in result.recordings]
-    mean = result.quality()
+    mean, ratio = result.quality(), result.play_over_sampler
     rows.append(["mean", "", None, *(getattr(mean, c) for c in columns)])
     table(["recording", "note", "velocity", *(c[:-3] for c in columns)], rows)
     _print_second_opinion(result.second_opinions())
     seen = "never seen in training" if result.held_out else "all of them seen in training"
-    click.echo(f"{len(result.recordings)} recordings, {seen}; play / sampler {mean.play_db / mean.sampler_db:.2f}")
+    told = f"play / sampler {ratio:.2f}" if math.isfinite(ratio) else "there is no sampler to compare with"
+    click.echo(f"{len(result.recordings)} recordings, {seen}; {told}")
     warn(result.skipped)
 
 

@@ -15,14 +15,14 @@ from neuralsynth.model import Decoded
 from neuralsynth.scoring.hearing import Ears, Heard, choose
 from neuralsynth.scoring.latent_fit import fit_latent
 from neuralsynth.scoring.playback import play_spectrum
-from neuralsynth.scoring.results import NOTHING_HEARD, RIVALS, RecordingScore, Score, SecondOpinion, Sounds
+from neuralsynth.scoring.results import RIVALS, RecordingScore, Score, SecondOpinion, Sounds
 from neuralsynth.scoring.rivals import held, mixed_spectrum, resampled
 from neuralsynth.spec import point_name
 from neuralsynth.spectrum import NoteSpectrum
 from neuralsynth.units import hz_to_note
 
-#: What says how far the second sound is from the first, at a sample rate; the second may be missing.
-Opinion = Callable[[np.ndarray, np.ndarray | None, int], SecondOpinion]
+#: What says how far sounds are from a recording, at a sample rate; some may be missing.
+Opinion = Callable[[np.ndarray, Sequence[np.ndarray | None], int], tuple[SecondOpinion, ...]]
 
 
 def score(
@@ -77,7 +77,7 @@ def _score_one(
         f"{name}_db": float("nan") if audio is None else distance(reference, audio, one.sample_rate)
         for name, audio in rivals.items()
     }
-    second = () if opinion is None else tuple(opinion(reference, rivals[name], one.sample_rate) for name in RIVALS)
+    second = () if opinion is None else opinion(reference, [rivals[name] for name in RIVALS], one.sample_rate)
     row = RecordingScore(one.name, one.note, one.velocity, second=second, **distances)
     heard = {name: rivals[name] for name in ("floor", "play", "sampler")}
     return row, Sounds(one.sample_rate, reference, **heard)  # type: ignore[arg-type]  # only the sampler may be None
@@ -115,7 +115,7 @@ def _rivals(
 def _opinion() -> Opinion | None:
     """The second opinion, if librosa is here."""
     try:
-        from neuralsynth.scoring.second_opinion import second_opinion
+        from neuralsynth.scoring.second_opinion import second_opinions
     except MissingExtra:
         return None
-    return lambda recording, other, rate: NOTHING_HEARD if other is None else second_opinion(recording, other, rate)
+    return second_opinions

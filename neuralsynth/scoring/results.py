@@ -55,6 +55,12 @@ class Score:
         means = {name: _mean([getattr(r, name) for r in self.recordings]) for name in names}
         return Quality(**means, n_recordings=len(self.recordings))
 
+    @property
+    def play_over_sampler(self) -> float:
+        """The figure to judge by; NaN without a neighbour, or where the sampler plays the very same sound."""
+        mean = self.quality()
+        return mean.play_db / mean.sampler_db if mean.sampler_db > 0.0 else float("nan")
+
     def second_opinions(self) -> dict[str, SecondOpinion]:
         """Means over the recordings for each of `RIVALS`; empty if there is no second opinion."""
         heard = [r.second for r in self.recordings if r.second]
@@ -72,7 +78,7 @@ class Score:
             "instrument": self.instrument,
             "held_out": self.held_out,
             "mean": {f: _plain(getattr(mean, f)) for f in mean.__struct_fields__},
-            "play_over_sampler": _plain(mean.play_db / mean.sampler_db),
+            "play_over_sampler": _plain(self.play_over_sampler),
             **({"second_opinion": _opinions_json(second)} if second else {}),
             "recordings": [_row_json(r) for r in self.recordings],
             "skipped": list(self.skipped),

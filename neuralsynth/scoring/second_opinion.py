@@ -20,6 +20,7 @@ toolbox for music processing", SMC 2010, is librosa's way to it.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -43,7 +44,20 @@ HEARD_DB = 40.0
 
 def second_opinion(recording: np.ndarray, other: np.ndarray, sample_rate: int) -> SecondOpinion:
     """How far `other` is from `recording`, both mono `[S]`; zeros for equal sounds, NaN where nothing is heard."""
-    x, y = aligned(recording, other, sample_rate)
+    return second_opinions(recording, [other], sample_rate)[0]
+
+
+def second_opinions(
+    recording: np.ndarray, others: Sequence[np.ndarray | None], sample_rate: int
+) -> tuple[SecondOpinion, ...]:
+    """The same for several at once, which is quicker; a sound that is missing has no opinion (NaN)."""
+    pairs = [None if other is None else aligned(recording, other, sample_rate) for other in others]
+    spectra = iter(_constant_q_pairs([pair for pair in pairs if pair is not None], sample_rate))
+    return tuple(NOTHING_HEARD if pair is None else _opinion(pair, next(spectra), sample_rate) for pair in pairs)
+
+
+def _opinion(sounds: tuple[np.ndarray, np.ndarray], spectra_db: np.ndarray, sample_rate: int) -> SecondOpinion:
+    x, y = sounds
     if not np.any(x):
         return NOTHING_HEARD
     own, theirs = _levels_db(x), _levels_db(y)
@@ -52,7 +66,7 @@ def second_opinion(recording: np.ndarray, other: np.ndarray, sample_rate: int) -
     octaves = np.abs(np.log2(_centroids_hz(y, sample_rate)[both] / _centroids_hz(x, sample_rate)[both]))
     louder = np.abs(np.maximum(theirs, own.max() - ENVELOPE_FLOOR_DB) - own)[heard]
     return SecondOpinion(
-        constant_q_db=_constant_q_distance_db(x, y, sample_rate),
+        constant_q_db=_spectral_distance_db(spectra_db[0], spectra_db[1]),
         centroid_semitones=12.0 * float(np.median(octaves)) if len(octaves) else float("nan"),
         envelope_db=float(np.mean(louder)),
     )
@@ -70,15 +84,25 @@ def _centroids_hz(audio: np.ndarray, sample_rate: int) -> np.ndarray:
     return np.maximum(centroids, 1.0)
 
 
-def _constant_q_distance_db(x: np.ndarray, y: np.ndarray, sample_rate: int) -> float:
-    a, b = _constant_q_db(x, sample_rate), _constant_q_db(y, sample_rate)
+def _spectral_distance_db(a: np.ndarray, b: np.ndarray) -> float:
     floor = a.max() - CONSTANT_Q_FLOOR_DB
     heard = np.maximum(a, b) > floor
     return float(np.mean(np.abs(np.maximum(a, floor) - np.maximum(b, floor))[heard]))
 
 
+def _constant_q_pairs(pairs: Sequence[tuple[np.ndarray, np.ndarray]], sample_rate: int) -> list[np.ndarray]:
+    """Constant-Q levels of pairs of sounds, `[2, bins, frames]` each; one call, whose filters are what takes time."""
+    if not pairs:
+        return []
+    stacked = np.zeros((len(pairs), 2, max(len(x) for x, _ in pairs)))
+    for row, pair in zip(stacked, pairs, strict=True):
+        row[:, : len(pair[0])] = pair
+    levels_db = _constant_q_db(stacked, sample_rate)
+    return [levels_db[i, :, :, : 1 + len(x) // HOP] for i, (x, _) in enumerate(pairs)]
+
+
 def _constant_q_db(audio: np.ndarray, sample_rate: int) -> np.ndarray:
-    """A-weighted constant-Q magnitudes in dB, `[bins, frames]`; whole octaves that fit below half the rate."""
+    """A-weighted constant-Q levels of `[..., S]`, `[..., bins, frames]`; whole octaves that fit below half the rate."""
     octaves = min(MOST_OCTAVES, int(np.log2(0.45 * sample_rate / LOWEST_HZ)))
     n_bins = octaves * BINS_PER_OCTAVE
     with warnings.catch_warnings():
