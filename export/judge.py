@@ -3,7 +3,7 @@
 ::
 
     python export/judge.py --recordings FOLDER --work KEPT                       every recipe, protocol and seed
-    python export/judge.py --recordings FOLDER cello --protocols every-fourth    one of them
+    python export/judge.py --recordings FOLDER cello --protocol every-fourth     one of them
 
 For each recipe, protocol and seed a twin is trained on a part of the recordings and scored on others
 (`docs/quality.md` says which). What was measured already with the same settings and the same code is not measured
@@ -92,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="measure how well the recipes learn, and from how little")
     parser.add_argument("recipes", nargs="*", help="names of recipes, such as cello  [default: all]")
     parser.add_argument("--recordings", type=Path, required=True, help="folder that holds the recipes' folders")
-    parser.add_argument("--protocols", nargs="+", choices=PROTOCOLS, default=list(PROTOCOLS), help="[default: all]")
+    parser.add_argument("--protocol", action="append", choices=PROTOCOLS, help="may be given again  [default: all]")
     parser.add_argument("--seeds", type=int, default=2, help="how many, from the recipe's own on  [default: 2]")
     parser.add_argument("--work", type=Path, help="where runs and analyses are kept  [default: a temporary folder]")
     parser.add_argument("--into", type=Path, default=HERE / "measured.csv", help="file of figures")
@@ -107,7 +107,7 @@ def judge(name: str, options: argparse.Namespace) -> int:
     recipe = read_recipe(name)
     folder = read_folder(options.recordings / recipe.folder)
     failed = 0
-    for protocol in options.protocols:
+    for protocol in options.protocol or PROTOCOLS:
         try:
             config = PROTOCOLS[protocol](recipe, folder, recipe.config(options.threads))
         except NotPossible as reason:

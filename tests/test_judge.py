@@ -175,8 +175,8 @@ def test_what_was_judged_with_the_same_code_is_not_judged_again(workshop, record
     monkeypatch.setattr(analyses, "analyse_note", lambda *a: analysed.append(a[2]) or listen(*a))
     csv = tmp_path / "figures.csv"
     call = ["reed", "--recordings", str(recordings), "--work", str(tmp_path / "work"), "--into", str(csv)]
-    call += ["--seeds", "1", "--protocols", "every-fourth"]
-    assert judge.main([*call, "every-eighth", "one-layer"]) == 0
+    call += ["--seeds", "1", "--protocol", "every-fourth"]
+    assert judge.main([*call, "--protocol", "every-eighth", "--protocol", "one-layer"]) == 0
     told = capfd.readouterr().out
     assert "reed, every-eighth: not measured, every 8th of 9 pitches would leave 2" in told
     assert "reed, one-layer: not measured, it was recorded in one layer" in told
@@ -194,7 +194,7 @@ def test_what_was_judged_with_the_same_code_is_not_judged_again(workshop, record
     assert judge.main([*call, "--again"]) == 1
     assert judge.main([*call, "--steps", "9"]) == 1
     measured.keep_row(csv, msgspec.structs.replace(fourth, digest="older"), list(judge.PROTOCOLS))
-    assert judge.main([*call, "left-out"]) == 1
+    assert judge.main([*call, "--protocol", "left-out"]) == 1
     assert capfd.readouterr().err.count("a training was begun") == 4
     assert len(analysed) == 9  # each recording once, for all trainings of the instrument
 
