@@ -78,7 +78,7 @@ class InstrumentModel:
         return cls(data, path)
 
     def decode(self, latent: np.ndarray, note: np.ndarray, velocity: np.ndarray) -> Decoded | DecodedAudio:
-        """Decode a batch: latent `[N, Z]` (or its character alone), MIDI note `[N]` with fractions, velocity `[N]` 0..1.
+        """Decode a batch: latent `[N, Z]` (or its character), MIDI note `[N]` with fractions, velocity `[N]` 0..1.
 
         Inputs are clipped to where the file was tried: velocity to 0..1, note to 0..127, latent to `latent_reach`.
 

@@ -53,6 +53,7 @@ HOMES = {
     "pedalboard": {"effects"},
     "soundfile": {"audiofile"},
     "parselmouth": {"analysis.pitch"},
+    "librosa": {"scoring.second_opinion"},
     "matplotlib": {"hosts.picture"},
     "llvmlite": {"sound.simd"},
 }
@@ -127,7 +128,7 @@ from neuralsynth import Engine, Instrument, render
 instrument = Instrument.load(tiny_instrument(Path({str(tmp_path / "tiny.onnx")!r})))
 audio = instrument([(bytes([0x90, 60, 100]), 0.0)], duration=0.2)
 assert abs(audio).max() > 1e-3
-print(sorted(m for m in ("torch", "lightning", "tensorboard", "parselmouth", "matplotlib") if m in sys.modules))
+print(sorted(m for m in ("torch", "lightning", "tensorboard", "parselmouth", "librosa", "matplotlib") if m in sys.modules))
 """
     assert fresh_python(code).strip() == "[]"
 

@@ -31,6 +31,17 @@ def record(instrument, folder, keys, velocity=100, seconds=1.2, latent=None):
         soundfile.write(folder / f"tiny_m{key:03d}_v{velocity}.wav", audio[0] * 2.0, RATE, subtype="PCM_24")
 
 
+def knowing(instrument, digests):
+    """The instrument, its spec saying that it was trained on these recordings."""
+    known = Instrument(instrument.preset, instrument.model, instrument.path)
+    provenance = Provenance("0" * 64, digests, 0, 1, 0.1, {})
+    spec = msgspec.structs.replace(instrument.model.spec, provenance=provenance)
+    known.model = SimpleNamespace(
+        spec=spec, decode=instrument.model.decode, path=instrument.path, latent_reach=instrument.model.latent_reach
+    )
+    return known
+
+
 def test_an_instrument_plays_its_own_recordings_close_to_the_floor(decaying, tmp_path):
     record(decaying, tmp_path, [48, 55, 60, 67])
     result = score(decaying, tmp_path)
@@ -79,13 +90,7 @@ def test_interpolation_at_the_ends_is_the_recording_and_between_is_the_mean_in_d
 def test_only_recordings_the_model_never_saw_are_scored_and_the_others_are_neighbours(decaying, tmp_path):
     record(decaying, tmp_path, [48, 52, 56, 60])
     seen = [r.digest for r in read_folder(tmp_path).used if r.note != 52]
-    provenance = Provenance("0" * 64, seen, 0, 1, 0.1, {})
-    known = Instrument(decaying.preset, decaying.model, decaying.path)
-    spec = msgspec.structs.replace(decaying.model.spec, provenance=provenance)
-    known.model = SimpleNamespace(
-        spec=spec, decode=decaying.model.decode, path=decaying.path, latent_reach=decaying.model.latent_reach
-    )
-    result = score(known, tmp_path)
+    result = score(knowing(decaying, seen), tmp_path)
     assert result.held_out
     assert [r.note for r in result.recordings] == [52]
     assert np.isfinite(result.recordings[0].interpolated_db)
@@ -122,3 +127,32 @@ def test_each_instrument_of_a_folder_is_played_at_its_own_point_and_sampled_from
     assert len(result.recordings) == 6
     assert all(row.play_db < 2.5 for row in result.recordings)
     assert all(row.interpolated_db < row.sampler_db + 1.0 for row in result.recordings)
+
+
+def test_a_model_of_one_layer_is_judged_on_the_others_against_the_same_pitch_of_its_own(decaying, tmp_path):
+    record(decaying, tmp_path, [48, 55, 60], velocity=110)
+    record(decaying, tmp_path, [48, 55, 60, 72], velocity=40)
+    seen = [r.digest for r in read_folder(tmp_path).used if r.velocity == 110]
+    result = score(knowing(decaying, seen), tmp_path)
+    assert {(r.note, r.velocity) for r in result.recordings} == {(48, 40), (55, 40), (60, 40)}
+    # The loud recording of the same key is brighter, but nothing has to be resampled: sampler and mix are one note.
+    assert all(abs(r.sampler_db - r.interpolated_db) < 1.5 for r in result.recordings)
+
+
+def test_only_pitches_between_those_it_knows_are_judged_and_the_others_are_named(decaying, tmp_path):
+    record(decaying, tmp_path, [46, 48, 52, 60, 64])
+    seen = [r.digest for r in read_folder(tmp_path).used if r.note in {48, 60}]
+    result = score(knowing(decaying, seen), tmp_path)
+    assert [r.note for r in result.recordings] == [52]
+    assert [words.split(":")[0] for words in result.skipped] == ["tiny_m046_v100.wav", "tiny_m064_v100.wav"]
+
+
+def test_a_sampler_that_has_the_very_same_sound_in_another_layer_is_told_and_divides_nothing(decaying, tmp_path):
+    t = np.arange(RATE) / RATE
+    for velocity in (40, 100):
+        tone = 0.005 * velocity * np.sin(2 * np.pi * 261.63 * t) * np.exp(-3 * t)
+        soundfile.write(tmp_path / f"copy_m060_v{velocity}.wav", tone, RATE, subtype="FLOAT")
+    seen = [r.digest for r in read_folder(tmp_path).used if r.velocity == 100]
+    result = score(knowing(decaying, seen), tmp_path)
+    assert result.quality().sampler_db < 1e-3
+    assert result.to_json()["play_over_sampler"] is None or result.play_over_sampler > 1000.0

@@ -27,13 +27,22 @@ def distance(reference: np.ndarray, other: np.ndarray, sample_rate: int) -> floa
 
     Both are floored at 80 dB below the reference's maximum. Silence against silence is 0.0.
     """
+    reference, other = aligned(reference, other, sample_rate)
+    return float(np.mean([_one_resolution(reference, other, sample_rate, size) for size in RESOLUTIONS]))
+
+
+def aligned(reference: np.ndarray, other: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
+    """Both sounds as they are compared: mean-free, from their onsets on, equally long, `other` at the RMS of the first.
+
+    Mono float64 `[n]` each.
+    """
     reference, other = _trimmed(reference, sample_rate), _trimmed(other, sample_rate)
     n = min(len(reference), len(other))
     reference, other = reference[:n], other[:n]
     own, theirs = np.sqrt(np.mean(reference**2)), np.sqrt(np.mean(other**2))
     if theirs > 0.0:
         other = other * (own / theirs)
-    return float(np.mean([_one_resolution(reference, other, sample_rate, size) for size in RESOLUTIONS]))
+    return reference, other
 
 
 def _trimmed(audio: np.ndarray, sample_rate: int) -> np.ndarray:

@@ -25,6 +25,12 @@ SCORED = 12
     "--run", "run_dir", type=click.Path(path_type=Path), help="run folder  [default: runs/NAME beside OUTPUT]"
 )
 @click.option("--hold-out", type=Number(0, 100, whole=True), default=0, help="leave every Nth pitch out, to score on")
+@click.option(
+    "--keep-every", type=Number(0, 100, whole=True), default=0, metavar="N", help="train on every Nth pitch only"
+)
+@click.option(
+    "--only-layer", type=Number(1, 127, whole=True), metavar="VELOCITY", help="train on this dynamic layer only"
+)
 @click.option("--name", default="", help="the instrument's name  [default: the folder's]")
 @click.option("--licence", default="unknown", help="licence of the recordings, kept in the file")
 @click.option("--origin", default="unknown", help="where the recordings come from, kept in the file")
@@ -32,8 +38,9 @@ SCORED = 12
 @click.option("--force", is_flag=True, help="replace an existing instrument file")
 @click.option("--json", "json_", is_flag=True, help="report as JSON")
 def train(
-    folder, output, family, minutes, seed, resume, run_dir, hold_out, name, licence, origin, dry_run, force, json_
-) -> None:
+    folder, output, family, minutes, seed, resume, run_dir, hold_out, keep_every, only_layer, name, licence, origin,
+    dry_run, force, json_,
+) -> None:  # fmt: skip
     """Train an instrument on a folder of recordings of single notes.
 
     Notes and velocities are read from file names (A#3, Bb3, 060, m060_v100, ...) or an SFZ file, checked
@@ -42,6 +49,9 @@ def train(
     \b
     neuralsynth train my-kalimba -o kalimba.onnx --minutes 10
     neuralsynth train my-kalimba --dry-run
+    neuralsynth train my-kalimba -o few.onnx --keep-every 4     # how well does it learn from a quarter?
+
+    --hold-out, --keep-every and --only-layer exclude one another. What they leave out is scored on at the end.
     """
     if dry_run:
         _dry_run(folder, json_)
@@ -51,7 +61,13 @@ def train(
     if output.suffix != ".onnx":
         raise UsageError(f"{output}: unknown ending {output.suffix!r}; use .onnx")
     require_new(output, force)
-    _train(folder, output, family, minutes, seed, resume, run_dir, hold_out, name, licence, origin, json_)
+    from neuralsynth.training.config import TrainConfig
+
+    config = TrainConfig(
+        family=family, minutes=minutes, seed=seed, hold_out=hold_out, keep_every=keep_every, only_layer=only_layer or 0,
+        name=name, licence=licence, origin=origin,
+    ).check()  # fmt: skip
+    _train(folder, output, config, resume, run_dir, json_)
 
 
 def _dry_run(folder: Path, json_: bool) -> None:
@@ -77,13 +93,10 @@ def _dry_run(folder: Path, json_: bool) -> None:
     warn(found.warnings)
 
 
-def _train(folder, output, family, minutes, seed, resume, run_dir, hold_out, name, licence, origin, json_) -> None:
+def _train(folder, output, config, resume, run_dir, json_) -> None:
     from neuralsynth.analysis.folder import read_folder
-    from neuralsynth.training.config import TrainConfig, enough
+    from neuralsynth.training.config import enough
 
-    config = TrainConfig(
-        family=family, minutes=minutes, seed=seed, hold_out=hold_out, name=name, licence=licence, origin=origin
-    )
     run_dir = resume or run_dir or output.parent / "runs" / output.stem
     with progress_bar("listening", "files") as progress:
         found = read_folder(folder, progress)

@@ -143,7 +143,8 @@ def score(
     """Measure how close an instrument comes to recordings, beside a sampler and other baselines.
 
     Recordings the model was trained on are recognised; if FOLDER holds others, only those are scored. Numbers
-    are distances in dB, smaller is closer. --html writes one self-contained page with players and spectrograms.
+    are distances in dB, smaller is closer; below them stands a second opinion by measures that training never
+    saw (docs/quality.md). --html writes one self-contained page with players and spectrograms.
 
     \b
     neuralsynth score cello.onnx recordings/cello
@@ -181,12 +182,24 @@ def _check_page(html: Path, force: bool) -> None:
 def _print_score(result) -> None:
     columns = ("floor_db", "reconstruct_db", "play_db", "sampler_db", "interpolated_db")
     rows = [[r.path, note_name(r.note), r.velocity, *(getattr(r, c) for c in columns)] for r in result.recordings]
-    mean = result.quality()
+    mean, ratio = result.quality(), result.play_over_sampler
     rows.append(["mean", "", None, *(getattr(mean, c) for c in columns)])
     table(["recording", "note", "velocity", *(c[:-3] for c in columns)], rows)
+    _print_second_opinion(result.second_opinions())
     seen = "never seen in training" if result.held_out else "all of them seen in training"
-    click.echo(f"{len(result.recordings)} recordings, {seen}; play / sampler {mean.play_db / mean.sampler_db:.2f}")
+    told = f"play / sampler {ratio:.2f}" if math.isfinite(ratio) else "there is no sampler to compare with"
+    click.echo(f"{len(result.recordings)} recordings, {seen}; {told}")
     warn(result.skipped)
+
+
+def _print_second_opinion(means) -> None:
+    """What measures say that training never saw, or how to hear them."""
+    if not means:
+        warn(["no second opinion: it needs librosa: pip install 'neuralsynth[train]'"])
+        return
+    rows = [[name, m.constant_q_db, m.centroid_semitones, m.envelope_db] for name, m in means.items()]
+    click.echo()
+    table(["second opinion, means", "constant-Q dB", "centroid semitones", "envelope dB"], rows)
 
 
 @click.command()

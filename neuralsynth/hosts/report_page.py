@@ -16,6 +16,7 @@ from pathlib import Path
 from neuralsynth import __version__
 from neuralsynth.hosts.report_charts import range_and_dynamics
 from neuralsynth.hosts.report_markup import bar, decibels, facts_list, listening_row, short_digest, text, version
+from neuralsynth.hosts.report_second import second_opinion_section
 from neuralsynth.hosts.report_sounds import (
     CLIP_SECONDS,
     AxisClips,
@@ -86,6 +87,7 @@ def _page(
     spec = instrument.model.spec
     sections = (
         _figures(score),
+        second_opinion_section(score.second_opinions()),
         _listening(notes),
         _table(score, notes),
         range_and_dynamics(spec, score, curves),

@@ -12,14 +12,24 @@ For each recording, the distance (`analysis.distance`) between it and
 
 All are played at the recording's own tuning and compared at equal level: tuning and level are judged apart.
 Recordings the model has seen are recognised by their digests; if the folder holds others, only those are
-scored, and the seen ones serve as neighbours.
+scored, as far as they lie between the pitches it has seen, and the seen ones serve as neighbours. Where librosa is
+installed, measures that training never saw are a second opinion on all five (`second_opinion`).
 """
 
 from __future__ import annotations
 
 from neuralsynth.scoring.measure import score
 from neuralsynth.scoring.playback import play_spectrum
-from neuralsynth.scoring.results import RecordingScore, Score, Sounds
+from neuralsynth.scoring.results import RIVALS, RecordingScore, Score, SecondOpinion, Sounds
 from neuralsynth.scoring.rivals import interpolated_spectrum
 
-__all__ = ["RecordingScore", "Score", "Sounds", "interpolated_spectrum", "play_spectrum", "score"]
+__all__ = [
+    "RIVALS",
+    "RecordingScore",
+    "Score",
+    "SecondOpinion",
+    "Sounds",
+    "interpolated_spectrum",
+    "play_spectrum",
+    "score",
+]

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from neuralsynth.analysis import distance
 from neuralsynth.analysis.folder import read_folder
-from neuralsynth.errors import RecordingError
+from neuralsynth.errors import MissingExtra, RecordingError
 from neuralsynth.instrument import Instrument
 from neuralsynth.latent_search import LatentSearch
 from neuralsynth.model import Decoded
-from neuralsynth.scoring.hearing import Ears, Heard
+from neuralsynth.scoring.hearing import Ears, Heard, choose
 from neuralsynth.scoring.playback import play_spectrum
-from neuralsynth.scoring.results import RecordingScore, Score, Sounds
-from neuralsynth.scoring.rivals import held, interpolated_spectrum, resampled
+from neuralsynth.scoring.results import RIVALS, RecordingScore, Score, SecondOpinion, Sounds
+from neuralsynth.scoring.rivals import held, mixed_spectrum, resampled
 from neuralsynth.spec import point_name
 from neuralsynth.spectrum import NoteSpectrum
 from neuralsynth.units import hz_to_note
+
+#: What says how far sounds are from a recording, at a sample rate; some may be missing.
+Opinion = Callable[[np.ndarray, Sequence[np.ndarray | None], int], tuple[SecondOpinion, ...]]
 
 
 def score(
@@ -43,19 +46,16 @@ def score(
         RecordingError: the folder holds nothing usable.
     """
     spec = instrument.model.spec
-    seen = set(spec.provenance.recordings) if spec.provenance else set()
-    used = list(read_folder(folder).used)
-    targets = [r for r in used if r.digest not in seen]
-    held_out = bool(targets)
-    targets = targets or used
-    others = list(read_folder(neighbours).used) if neighbours else [r for r in used if r not in targets] or used
+    chosen = choose(read_folder(folder).used, spec.provenance.recordings if spec.provenance else ())
+    targets = chosen.targets
+    others = read_folder(neighbours).used if neighbours else chosen.others
     if most is not None and len(targets) > most:
-        targets = [targets[round(i)] for i in np.linspace(0, len(targets) - 1, most)]
-    ears = Ears(spec.grid(), others)
-    rows, skipped = [], []
+        targets = tuple(targets[round(i)] for i in np.linspace(0, len(targets) - 1, most))
+    ears, opinion = Ears(spec.grid(), others, chosen.seen), _opinion()
+    rows, skipped = [], [f"{r.name}: lies beyond the pitches it was trained on" for r in chosen.beyond]
     for done, recording in enumerate(targets, 1):
         try:
-            row, sounds = _score_one(instrument, ears.hear(recording), *ears.neighbours(recording))
+            row, sounds = _score_one(instrument, ears.hear(recording), ears.neighbours(recording), opinion)
             rows.append(row)
             if listen is not None:
                 listen(row, sounds)
@@ -65,52 +65,59 @@ def score(
             progress(done, len(targets))
     if not rows:
         raise RecordingError(f"{folder}: holds no recording that can be scored ({'; '.join(skipped[:3])})")
-    return Score(instrument.name, held_out, tuple(rows), tuple(skipped))
+    return Score(instrument.name, chosen.held_out, tuple(rows), tuple(skipped))
 
 
 def _score_one(
-    instrument: Instrument, one: Heard, lower: Heard | None, upper: Heard | None
+    instrument: Instrument, one: Heard, neighbours: Sequence[Heard], opinion: Opinion | None
 ) -> tuple[RecordingScore, Sounds]:
+    reference = held(one)
+    rivals = _rivals(instrument, one, neighbours, len(reference))
+    distances = {
+        f"{name}_db": float("nan") if audio is None else distance(reference, audio, one.sample_rate)
+        for name, audio in rivals.items()
+    }
+    second = () if opinion is None else opinion(reference, [rivals[name] for name in RIVALS], one.sample_rate)
+    row = RecordingScore(one.name, one.note, one.velocity, second=second, **distances)
+    heard = {name: rivals[name] for name in ("floor", "play", "sampler")}
+    return row, Sounds(one.sample_rate, reference, **heard)  # type: ignore[arg-type]  # only the sampler may be None
+
+
+def _rivals(
+    instrument: Instrument, one: Heard, neighbours: Sequence[Heard], n_samples: int
+) -> dict[str, np.ndarray | None]:
+    """What `RIVALS` sound like, mono `[n_samples]` at the recording's own pitch; None without a neighbour."""
     model, spec = instrument.model, instrument.model.spec
     point = point_name(one.group)  # of a folder of several instruments, each has its own
-    latent_played = spec.place(spec.points[point]) if point in spec.points else instrument.latent
-    own = spec.at(latent_played)
+    latent = spec.place(spec.points[point]) if point in spec.points else instrument.latent
+    own = spec.at(latent)
     sustain = (own.sustain.start_seconds, own.sustain.end_seconds) if own.sustain else None
-    note, velocity = one.note, one.velocity
-    reference = held(one)
+    note, velocity = one.note, one.velocity / 127.0
     tuning = float(hz_to_note(one.analysis.pitch_hz))
 
-    def played(spectrum: NoteSpectrum) -> np.ndarray:
-        return play_spectrum(spectrum, tuning, len(reference), one.sample_rate, sustain)
-
-    def judged(audio: np.ndarray | None) -> float:
-        return float("nan") if audio is None else distance(reference, audio, one.sample_rate)
+    def played(spectrum: NoteSpectrum | None) -> np.ndarray | None:
+        return None if spectrum is None else play_spectrum(spectrum, tuning, n_samples, one.sample_rate, sustain)
 
     def decoded(latent: np.ndarray) -> NoteSpectrum:
-        batch = model.decode(latent[None], np.array([note]), np.array([velocity / 127.0]))
+        batch = model.decode(latent[None], np.array([note]), np.array([velocity]))
         assert isinstance(batch, Decoded)  # an instrument that plays is spectral
         return batch.note(0, spec.grid())
 
-    fitted = LatentSearch(model, one.analysis, note, one.sample_rate).best(velocity).latent.astype(np.float32)
-    nearest = min((n for n in (lower, upper) if n), key=lambda n: abs(n.note - note), default=None)
-    mixed = nearest.analysis.spectrum if nearest else None
-    if lower and upper:
-        mixed = interpolated_spectrum(lower, upper, note)
-    sounds = Sounds(
-        one.sample_rate,
-        reference,
-        floor=played(one.analysis.spectrum),
-        play=played(decoded(latent_played)),
-        sampler=resampled(nearest, one) if nearest else None,
-    )
-    row = RecordingScore(
-        path=one.name,
-        note=note,
-        velocity=velocity,
-        floor_db=judged(sounds.floor),
-        reconstruct_db=judged(played(decoded(fitted))),
-        play_db=judged(sounds.play),
-        sampler_db=judged(sounds.sampler),
-        interpolated_db=judged(played(mixed) if mixed else None),
-    )
-    return row, sounds
+    fitted = LatentSearch(model, one.analysis, note, one.sample_rate).best(one.velocity).latent
+    nearest = min(neighbours, key=lambda n: abs(n.note - note), default=None)
+    return {
+        "floor": played(one.analysis.spectrum),
+        "reconstruct": played(decoded(fitted.astype(np.float32))),
+        "play": played(decoded(latent)),
+        "interpolated": played(mixed_spectrum(neighbours, note)),
+        "sampler": resampled(nearest, one) if nearest else None,
+    }
+
+
+def _opinion() -> Opinion | None:
+    """The second opinion, if librosa is here."""
+    try:
+        from neuralsynth.scoring.second_opinion import second_opinions
+    except MissingExtra:
+        return None
+    return second_opinions

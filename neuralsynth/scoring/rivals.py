@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from neuralsynth.scoring.hearing import Heard
@@ -24,6 +26,13 @@ def resampled(source: Heard, target: Heard) -> np.ndarray:
     speed = target.analysis.pitch_hz / source.analysis.pitch_hz * source.sample_rate / target.sample_rate
     padded = np.concatenate([audio, np.zeros(len(audio) // 20 + 16, audio.dtype)])  # keeps the ends apart
     return resample(padded, round(len(padded) / speed))[: round(len(audio) / speed)].astype(np.float32)
+
+
+def mixed_spectrum(neighbours: Sequence[Heard], note: int) -> NoteSpectrum | None:
+    """What can be guessed from the neighbours: two of them mixed, the only one, or nothing."""
+    if len(neighbours) == 2:
+        return interpolated_spectrum(neighbours[0], neighbours[1], note)
+    return neighbours[0].analysis.spectrum if neighbours else None
 
 
 def interpolated_spectrum(lower: Heard, upper: Heard, note: int) -> NoteSpectrum:

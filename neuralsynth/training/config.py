@@ -49,7 +49,10 @@ class TrainConfig:
     family: str = "vae"
     minutes: float = 10.0  # most wall-clock time of the whole call; a small folder needs less
     seed: int = 0
-    hold_out: int = 0  # leave out every k-th interior pitch, all layers together; 0 uses every recording
+    # To measure what is learned, at most one of these three; all layers of a pitch go together:
+    hold_out: int = 0  # leave out every k-th interior pitch; 0 uses every recording
+    keep_every: int = 0  # train on every k-th pitch only, from the lowest on; 0 uses every recording
+    only_layer: int = 0  # train on the recordings of this velocity only; 0 uses every recording
     name: str = ""  # "" takes the folder's name
     licence: str = "unknown"
     origin: str = "unknown"
@@ -75,10 +78,20 @@ class TrainConfig:
         _in_range("minutes", self.minutes, 0.05, 100_000)
         _in_range("seed", self.seed, 0, 2**63 - 1)
         _in_range("hold_out", self.hold_out, 0, 1000)
+        _in_range("keep_every", self.keep_every, 0, 1000)
+        _in_range("only_layer", self.only_layer, 0, 127)
+        self._check_what_is_left_out()
         _in_range("threads", self.threads, 0, 1024)
         _in_range("steps", self.steps, 0, 10_000_000)
         _in_range("batch_size", self.batch_size, 3, 4096)
         return self
+
+    def _check_what_is_left_out(self) -> None:
+        if self.keep_every == 1:
+            raise UsageError("keep_every is 1, which keeps every pitch; use 2 or more, or 0 to leave none out")
+        chosen = [name for name in ("hold_out", "keep_every", "only_layer") if getattr(self, name)]
+        if len(chosen) > 1:
+            raise UsageError(f"{' and '.join(chosen)} exclude one another; choose one way of leaving recordings out")
 
 
 def _in_range(name: str, value: float, low: float, high: float) -> None:

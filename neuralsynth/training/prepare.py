@@ -16,8 +16,9 @@ from neuralsynth.spectrum import SpectrumGrid, mel_band_edges_hz, warped_frame_s
 from neuralsynth.training.analyses import analyse_recordings
 from neuralsynth.training.checkpoints import Run
 from neuralsynth.training.config import MIN_RECORDINGS, TrainConfig, VaeConfig, enough
-from neuralsynth.training.dataset import NoteTable, build_table, choose_grid, held_out_notes
+from neuralsynth.training.dataset import NoteTable, build_table, choose_grid
 from neuralsynth.training.points import sustain_region
+from neuralsynth.training.split import split
 from neuralsynth.training.vae import HARMONIC, Statistics
 
 CENTRED_SECONDS = (0.15, 1.5)  # where the pitch of a decaying sound averages to the played note
@@ -64,6 +65,7 @@ def prepare(
     digest = hashlib.sha256("\n".join(sorted(r.digest for r in used)).encode()).hexdigest()
     if plan is not None and plan.get("data_digest") != digest:
         raise CheckpointError(f"{folder}: is not what {run.path} was trained on; start a new training")
+    split(used, config)  # refuses before minutes of work what does not fit
     seconds, rates = _lengths(used)
     grid = (
         _grid(plan)
@@ -79,12 +81,13 @@ def prepare(
             f"{folder}: only {len(analysed)} recording can be analysed; at least {MIN_RECORDINGS} are needed"
         )
     table = build_table(analysed, grid)
-    left_out = set(held_out_notes([float(n) for n in table.note], config.hold_out))
-    out = np.array([float(n) in left_out for n in table.note])
-    paths = tuple(recording.path for (recording, _), is_out in zip(analysed, out, strict=True) if is_out)
-    held = table.only(out) if out.any() else None
+    trained, judged = split([recording for recording, _ in analysed], config)
+    if trained.sum() < MIN_RECORDINGS:
+        raise RecordingError(f"{folder}: only {trained.sum()} recording is left; at least {MIN_RECORDINGS} are needed")
+    paths = tuple(recording.path for (recording, _), is_in in zip(analysed, trained, strict=True) if not is_in)
+    held = table.only(judged) if judged.any() else None
     warned = (*understood.warnings, *bad)
-    return Data(table.only(~out), held, paths, digest, int(np.median(rates)), warned)
+    return Data(table.only(trained), held, paths, digest, int(np.median(rates)), warned)
 
 
 def _lengths(recordings: Sequence[Any]) -> tuple[list[float], list[int]]:
