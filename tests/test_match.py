@@ -254,7 +254,7 @@ def test_a_preset_of_layers_is_refused(folder, tmp_path):
 
 WRONG_LATENTS = {
     "latent = 1": "latent is 1; use a list",
-    "latent = []": "use a list of 1 to 256 numbers",
+    "latent = []": "use a list of 1 to 2048 numbers",
     'latent = [0.0, "a"]': "latent.2 is 'a'",
     "latent = [0.0, nan]": "latent.2",
     "latent = [0.0]": "latent has 1 numbers; this model takes 2",
