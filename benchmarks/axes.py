@@ -86,7 +86,7 @@ def measure(model: InstrumentModel, draws: int = 64, n_notes: int = 8, seed: int
         described = np.stack(
             [_described(model, np.array(latent) + m, note) for m, note in zip(moves, notes, strict=True)]
         )
-        results += _results(spec.name, point, axes, correlations(positions, described))
+        results += ranked(spec.name, point, axes, correlations(positions, described))
     return results
 
 
@@ -107,7 +107,8 @@ def _described(model: InstrumentModel, latents: np.ndarray, note: float) -> np.n
     return np.array([[one[name] for name in UNITS] for one in told])
 
 
-def _results(instrument: str, point: str, axes: list[str], r: np.ndarray) -> list[AxisResult]:
+def ranked(instrument: str, point: str, axes: Sequence[str], r: np.ndarray) -> list[AxisResult]:
+    """Correlations `[A, D]` as results: each axis with its own descriptor and the worst other."""
     names, rows = list(UNITS), []
     for axis, row in zip(axes, r, strict=True):
         others = {name: float(value) for name, value in zip(names, row, strict=True) if name != axis}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from benchmarks import axes, dynamics, morph
+from benchmarks import axes, dynamics, morph, turns
 from neuralsynth.analysis.descriptors import UNITS
 from neuralsynth.analysis.files import checked_digest
 from neuralsynth.instrument import Instrument
@@ -94,6 +94,20 @@ def test_files_that_cannot_be_measured_are_told_in_one_line(folder, monkeypatch,
     ):
         code, _, err = run(program, monkeypatch, capsys, *arguments)
         assert code == 2 and len(err.splitlines()) == 1, err
+
+
+def test_a_turn_that_moves_more_than_its_own_is_seen_on_recordings(monkeypatch):
+    sustained = table_of()
+    found = {r.axis: r for r in turns.measure("tiny", sustained, draws=150, n_notes=2)}
+    assert all(r.own > 0.9 and abs(r.other) < 0.25 for r in found.values()), found
+    right = turns.turned_note
+
+    def hissing(levels, note, amounts, grid, sustains):
+        return right(levels, note, amounts + amounts[0] * np.eye(4)[1], grid, sustains)
+
+    monkeypatch.setattr(turns, "turned_note", hissing)
+    found = {r.axis: r for r in turns.measure("tiny", sustained, draws=150, n_notes=2)}
+    assert found["brightness"].which == "noisiness" and found["brightness"].other > 0.5
 
 
 # Morphs

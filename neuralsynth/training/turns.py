@@ -37,7 +37,7 @@ SLOWEST_DECAY = -0.5  # dB per second, of those
 DECAY_DB_PER_SECOND = 3.0  # for sounds that sustain
 #: An attack is turned towards these octaves of time, but by at least so many.
 SLOWEST_ATTACK, LEAST_SLOWER, MOST_SLOWER = 7.0, 1.5, 4.0
-FASTEST_ATTACK, LEAST_FASTER, MOST_FASTER = 2.0, 1.5, 3.0
+FASTEST_ATTACK, LEAST_FASTER, MOST_FASTER = 2.0, 2.0, 3.0
 MOST_SKIPPED_SECONDS = 0.05  # of a slow beginning, by the fastest attack
 ACCENT_SECONDS, MOST_ACCENT_DB = 0.03, 12.0
 LEAST_FADE_SECONDS, MOST_FADE_SECONDS, MOST_FADE_SHARE = 0.0003, 0.3, 0.15  # time constants; share of what is heard
