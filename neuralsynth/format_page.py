@@ -20,7 +20,7 @@ from neuralsynth.performance import Program, ProgramRange
 from neuralsynth.preset_sections import SECTIONS, Layer
 from neuralsynth.routes import DESTINATIONS, SOURCES, Destination, DestinationName, Route, SourceName, destination
 from neuralsynth.settings import Choice, FileName, NumberList, Numbers, PresetName, Setting, Switch, Text, settings_of
-from neuralsynth.spec import InstrumentSpec, LatentAxis, Provenance, Quality, Sustain, Texture
+from neuralsynth.spec import Detail, InstrumentSpec, LatentAxis, Provenance, Quality, Sustain, Texture, Traits
 from neuralsynth.storage import whole_file
 from neuralsynth.toml_file import toml_value
 
@@ -37,9 +37,11 @@ _SPEC_SAYS = {
     "band_edges_hz": "edges of the B noise bands",
     "n_partials": "P",
     "latent_size": "Z",
-    "points": "named places in latent space, Z numbers each",
+    "detail": "what the last numbers of the latent are, see below; null where there are no such numbers",
+    "points": "named places in latent space, Z numbers each, the detail left out",
     "default_point": "the point a preset gets when it names none",
     "axes": "named directions in latent space, see below",
+    "traits": "range, dynamics, sustain and texture of points that have their own, see below",
     "note_low": "lowest recorded MIDI note",
     "note_high": "highest recorded MIDI note",
     "velocity_low": "softest recorded layer, MIDI velocity",
@@ -52,7 +54,9 @@ _SPEC_SAYS = {
     "quality": "how close it is, measured, see below",
 }
 _PARTS = {
+    "detail": Detail,
     "axes": LatentAxis,
+    "traits": Traits,
     "sustain": Sustain,
     "texture": Texture,
     "provenance": Provenance,

@@ -228,6 +228,12 @@ class EncoderSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         return spec
 
 
+def latent_size(spec: InstrumentSpec) -> str:
+    """How large the latent is, in words."""
+    more = f" and {spec.detail.size} of detail" if spec.detail else ""
+    return f"latent size {spec.character_size}{more}"
+
+
 def point_name(group: str, otherwise: str = "instrument") -> str:
     """The name of the latent point of a group of recordings: `Alto Sax (2018)` -> `alto-sax-2018`."""
     return re.sub(r"[^a-z0-9]+", "-", group.lower()).strip("-") or otherwise

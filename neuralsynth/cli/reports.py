@@ -94,6 +94,8 @@ def info(what: str, json_: bool) -> None:
 
 
 def _facts(instrument) -> list[tuple[str, str]]:
+    from neuralsynth.spec import latent_size
+
     spec, preset = instrument.model.spec, instrument.preset
     grid = spec.grid()
     layers = f"{spec.velocity_low} to {spec.velocity_high}" if spec.velocity_high > spec.velocity_low else "one layer"
@@ -104,12 +106,12 @@ def _facts(instrument) -> list[tuple[str, str]]:
     facts = [
         ("file", str(instrument.path)),
         *(("layer", _layer(layer, zone)) for layer, zone in instrument.zones if preset.layers),
-        ("model", f"{instrument.model.path.name}, {spec.family}, {spec.kind}, latent size {spec.latent_size}"),
+        ("model", f"{instrument.model.path.name}, {spec.family}, {spec.kind}, {latent_size(spec)}"),
         ("range", f"{note_name(spec.note_low)} to {note_name(spec.note_high)} ({spec.note_low} to {spec.note_high})"),
         ("velocities", layers),
         ("spectrum", spectrum),
         ("sustain", sustain),
-        ("points", ", ".join(spec.points)),
+        ("points", ", ".join(_point(spec, point) for point in spec.points)),
     ]
     facts += [
         (name, f"axis, {axis.low_value:.4g} to {axis.high_value:.4g} {axis.unit}  {axis.says}")
@@ -122,6 +124,12 @@ def _facts(instrument) -> list[tuple[str, str]]:
         facts.append(("quality", f"{distances} on {q.n_recordings} recordings left out of training"))
     facts += [("licence", spec.licence), ("origin", spec.origin)]
     return facts
+
+
+def _point(spec, point: str) -> str:
+    """A point, with its range where it has its own."""
+    own = spec.traits.get(point)
+    return point if own is None else f"{point} ({own.note_low} to {own.note_high})"
 
 
 def _layer(layer, zone) -> str:

@@ -28,7 +28,7 @@ from neuralsynth.hosts.report_sounds import (
 )
 from neuralsynth.instrument import Instrument
 from neuralsynth.scoring import RecordingScore, Score
-from neuralsynth.spec import InstrumentSpec, Provenance, Quality
+from neuralsynth.spec import InstrumentSpec, Provenance, Quality, latent_size
 from neuralsynth.storage import whole_file
 from neuralsynth.units import note_name
 
@@ -252,7 +252,7 @@ def _axes(spec: InstrumentSpec, axes: Sequence[AxisClips]) -> str:
 
 def _training(instrument: Instrument) -> str:
     spec = instrument.model.spec
-    facts = {"Model": f"{spec.family}, {spec.kind}, latent size {spec.latent_size}", "Points": ", ".join(spec.points)}
+    facts = {"Model": f"{spec.family}, {spec.kind}, {latent_size(spec)}", "Points": ", ".join(spec.points)}
     facts |= _provenance(spec.provenance) if spec.provenance else {"Provenance": "not told by the file"}
     if spec.quality:
         q = spec.quality

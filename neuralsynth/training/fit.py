@@ -25,6 +25,7 @@ from neuralsynth.training.dataset import NoteTable
 from neuralsynth.training.losses import (
     LossWeights,
     MelEar,
+    Qualities,
     divergence,
     mel_distance,
     noise_distance,
@@ -82,6 +83,7 @@ class VaeTraining(LightningModule):
     def __init__(self, vae: Vae, average: Vae, ear: MelEar, schedule: Schedule, first_step: int = 0) -> None:
         super().__init__()
         self.vae, self.average, self.ear = vae, average, ear
+        self.qualities = Qualities(ear.grid)
         self.average.load_state_dict(vae.state_dict())
         self.average.requires_grad_(False).eval()
         self.schedule, self.first_step = schedule, first_step
@@ -132,6 +134,9 @@ class VaeTraining(LightningModule):
         movement = ((decoded.cents - batch["cents"]).abs() * weights).sum(1) / weights.sum(1)
         parts = w.partials * partial_distance(decoded, batch["partials_db"], weights)
         parts = parts + w.noise * noise_distance(decoded, batch["noise_db"], weights) + w.movement * movement
+        parts = parts + w.qualities * self.qualities(
+            decoded, batch["partials_db"], batch["noise_db"], weights, w.brightness_db_per_octave
+        )
         price = divergence(mean, log_variance, w.free_nats)
         missed = ((mean - places[known:].detach()) ** 2).sum(1).mean()  # the encoder shall recognise what is known
         bodies = self.vae.decoder.body(self.vae.points)

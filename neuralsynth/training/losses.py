@@ -34,6 +34,7 @@ class MelEar(nn.Module):
 
     def __init__(self, grid: SpectrumGrid) -> None:
         super().__init__()
+        self.grid = grid
         octaves = np.log2(22_050.0 / 15.0)
         self.n_steps = int(octaves * TABLE_STEPS_PER_OCTAVE)
         table_hz = 15.0 * 2.0 ** (np.arange(self.n_steps) / TABLE_STEPS_PER_OCTAVE)
@@ -92,6 +93,8 @@ class LossWeights:
 
     partials: float = 0.12
     noise: float = 0.06
+    qualities: float = 0.15  # per dB of level over time and of noisiness,
+    brightness_db_per_octave: float = 20.0  # and so many for brightness
     movement: float = 0.02  # per cent
     latent: float = 0.02  # of the KL divergence per latent number, when warmed up
     free_nats: float = 0.15  # per latent number that cost nothing
@@ -132,3 +135,42 @@ def divergence(mean: Tensor, log_variance: Tensor, free_nats: float) -> Tensor:
     """KL divergence of the posteriors from the standard normal prior, above `free_nats` per latent number."""
     kl = 0.5 * (mean**2 + log_variance.exp() - 1.0 - log_variance).mean(dim=0)
     return functional.relu(kl - free_nats).sum()
+
+
+class Qualities(nn.Module):
+    """What axes are named after, told apart: level over time, brightness, noisiness (`analysis.descriptors`).
+
+    A mel distance hardly notices when weak partials stand in for noise, or when a note is late by a few milliseconds;
+    the turned notes of a batch differ in just that.
+    """
+
+    seconds: Tensor
+    octaves: Tensor
+
+    def __init__(self, grid: SpectrumGrid) -> None:
+        super().__init__()
+        self.register_buffer("seconds", torch.tensor(np.gradient(grid.frame_seconds), dtype=torch.float32))
+        self.register_buffer("octaves", torch.log2(torch.arange(1.0, grid.n_partials + 1.0)))
+
+    def forward(
+        self, decoded: Decoded, partials_db: Tensor, noise_db: Tensor, weights: Tensor, brightness_db_per_octave: float
+    ) -> Tensor:
+        """Difference of decoded notes to a batch, all three together in dB: `[N]`."""
+        found = self._of(decoded.partials_db, decoded.noise_db)
+        with torch.no_grad():
+            wanted = self._of(torch.where(decoded.partials_db > FLOOR_DB, partials_db, FLOOR_DB), noise_db)
+        floor = wanted[0].amax(dim=1, keepdim=True) - AUDIBLE_DB
+        course = (torch.maximum(found[0], floor) - torch.maximum(wanted[0], floor)).abs()
+        level = (course * weights).sum(1) / weights.sum(1)
+        return level + brightness_db_per_octave * (found[1] - wanted[1]).abs() + (found[2] - wanted[2]).abs()
+
+    def _of(self, partials_db: Tensor, noise_db: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Level of the partials over time in dB `[N, T]`, brightness in octaves `[N]`, noisiness in dB `[N]`."""
+        power = 0.5 * torch.exp(partials_db.clamp(-140.0, 20.0) * 0.2302585093)
+        noise_energy = torch.exp(noise_db.clamp(-140.0, 20.0) * 0.2302585093).sum(1) @ self.seconds
+        energy = power @ self.seconds
+        weight = torch.sqrt(energy + 1e-12)
+        brightness = (weight @ self.octaves) / weight.sum(1)
+        level_db = 4.3429448 * torch.log(power.sum(1) + 1e-12)
+        noisiness_db = 4.3429448 * torch.log((noise_energy + 1e-10) / (energy.sum(1) + 1e-10))
+        return level_db, brightness, noisiness_db
