@@ -78,11 +78,13 @@ def _periods_in_excerpt(wave: np.ndarray) -> float | None:
 
     De Cheveigné and Kawahara, "YIN", JASA 111(4), 2002, equation 8, over lags of up to two thirds of the file.
     """
-    lags = np.arange(1, 2 * len(wave) // 3)
-    difference = np.array([np.mean((wave[lag:] - wave[:-lag]) ** 2) for lag in lags])
+    n, lags = len(wave), np.arange(1, 2 * len(wave) // 3)
+    alike = np.fft.irfft(np.abs(np.fft.rfft(wave, 2 * n)) ** 2)[lags]
+    energy = np.concatenate([[0.0], np.cumsum(wave**2)])
+    difference = np.maximum(energy[n] - energy[lags] + energy[n - lags] - 2.0 * alike, 0.0) / (n - lags)
     normalised = difference * lags / np.maximum(np.cumsum(difference), 1e-20)
     best = int(np.argmin(normalised))
-    periods = len(wave) / float(lags[best])
+    periods = n / float(lags[best])
     is_whole = abs(periods - round(periods)) <= _OFF_PERIODS
     return None if is_whole or periods < _FEWEST_PERIODS or normalised[best] > _SAME else periods
 

@@ -12,6 +12,8 @@ from neuralsynth.cli.parts import Number, as_json, progress_bar, require_new, ta
 from neuralsynth.errors import NeuralSynthError, PartlyFailed, UsageError
 from neuralsynth.units import note_name
 
+MOST_POINTS_IN_A_LINE = 12
+
 
 @click.command()
 @click.option("--json", "json_", is_flag=True, help="report as JSON")
@@ -109,7 +111,7 @@ def _facts(instrument) -> list[tuple[str, str]]:
         ("velocities", layers),
         ("spectrum", spectrum),
         ("sustain", sustain),
-        ("points", ", ".join(spec.points)),
+        *_points(list(spec.points), spec.default_point),
     ]
     facts += [
         (name, f"axis, {axis.low_value:.4g} to {axis.high_value:.4g} {axis.unit}  {axis.says}")
@@ -122,6 +124,19 @@ def _facts(instrument) -> list[tuple[str, str]]:
         facts.append(("quality", f"{distances} on {q.n_recordings} recordings left out of training"))
     facts += [("licence", spec.licence), ("origin", spec.origin)]
     return facts
+
+
+def _points(names: list[str], default: str) -> list[tuple[str, str]]:
+    """The names of a model's points; many numbered ones in a line for each stem, such as `saw-01, 02, 07`."""
+    if len(names) <= MOST_POINTS_IN_A_LINE:
+        return [("points", ", ".join(names))]
+    lines: dict[str, str] = {}
+    for name in sorted(names):
+        stem, dash, number = name.rpartition("-")
+        numbered = bool(dash) and number.isdigit()
+        key = stem if numbered else name
+        lines[key] = f"{lines[key]}, {number}" if numbered and key in lines else name
+    return [("points", f"{len(names)}, the default is {default}"), *(("", line) for line in lines.values())]
 
 
 def _layer(layer, zone) -> str:

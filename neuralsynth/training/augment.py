@@ -66,6 +66,7 @@ class Batches:
         share = {tuple(n): 1.0 / c**0.5 for n, c in zip(notes, counts, strict=True)}
         chance = np.array([share[g, n] for g, n in zip(table.group, table.note, strict=True)])
         self._chance = chance / chance.sum()
+        self._turnable = turnable(table)
 
     def draw(self, step: int) -> Batch:
         """The batch of one step; its first third is plain, the others have turned timbres."""
@@ -87,7 +88,7 @@ class Batches:
         plain = (self.size - self.size // 3) // 2
         amounts = rng.uniform(-1.0, 1.0, (self.size - plain, len(TURNS)))
         amounts = np.sign(amounts) * np.sqrt(np.abs(amounts))  # more often far than near: the ends are what is named
-        turned[plain:] = amounts * (rng.random(amounts.shape) < TURNED_SHARE)
+        turned[plain:] = amounts * (rng.random(amounts.shape) < TURNED_SHARE) * self._turnable
         return turn(batch, turned, self.table.grid, self.table.sustains)
 
     def plain(self, rows: np.ndarray) -> Batch:
@@ -133,6 +134,13 @@ def _beside(among: np.ndarray, values: np.ndarray, i: int, widest: float) -> lis
         if ahead.any() and side[ahead].min() <= widest:
             found += [int(j) for j in among[side == side[ahead].min()]]
     return found
+
+
+def turnable(table: NoteTable) -> np.ndarray:
+    """Which of `TURNS` mean something for these notes, `[4]` bool: without noise or movement, only brightness."""
+    noisy = bool(np.any(table.noise_db > FLOOR_DB))
+    moving = bool(np.any(np.ptp(table.partials_db, axis=2) > 0.0))
+    return np.array([True, noisy, moving, moving])
 
 
 def turn(batch: Batch, turned: np.ndarray, grid: SpectrumGrid, sustains: bool) -> Batch:

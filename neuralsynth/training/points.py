@@ -12,7 +12,7 @@ import torch
 from neuralsynth.analysis.descriptors import SAYS, UNITS, describe
 from neuralsynth.spec import LatentAxis, Sustain, point_name
 from neuralsynth.spectrum import SpectrumGrid
-from neuralsynth.training.augment import TURNS
+from neuralsynth.training.augment import TURNS, turnable
 from neuralsynth.training.dataset import NoteTable
 from neuralsynth.training.vae import Vae
 
@@ -37,7 +37,9 @@ def named_axes(vae: Vae, table: NoteTable, point: list[float]) -> dict[str, Late
     pick = np.linspace(0, len(table.note) - 1, min(6, len(table.note))).round().astype(int)
     note, velocity = table.note[np.argsort(table.note)][pick], np.full(len(pick), np.median(table.velocity))
     axes = {}
-    for name, direction in zip(TURNS, vae.axes.numpy(), strict=True):
+    for name, direction, is_turned in zip(TURNS, vae.axes.numpy(), turnable(table), strict=True):
+        if not is_turned:
+            continue
         low, high = -direction, direction
         values = []
         for offset in (low, high):

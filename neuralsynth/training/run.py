@@ -35,10 +35,11 @@ from neuralsynth.spec import InstrumentSpec, Provenance, point_name
 from neuralsynth.training.augment import Batches
 from neuralsynth.training.checkpoints import Run
 from neuralsynth.training.config import TrainConfig, TrainResult
+from neuralsynth.training.cycles import suited
 from neuralsynth.training.dataset import NoteTable
 from neuralsynth.training.export import export_instrument
 from neuralsynth.training.fit import BatchStream, Schedule, VaeTraining, play_score, to_tensors
-from neuralsynth.training.losses import MelEar
+from neuralsynth.training.losses import Ear, HarmonicEar, MelEar
 from neuralsynth.training.points import named_axes, named_points, sustain_region
 from neuralsynth.training.prepare import Data, Say, note_step, planned_config, prepare, statistics_of
 from neuralsynth.training.texture import measure_texture
@@ -91,6 +92,8 @@ def train_folder(
     run.create()
     with _quiet(), _threads(config.threads):
         understood = folder if isinstance(folder, Folder) else read_folder(folder)
+        if understood.holds_cycles and plan is None:
+            config = suited(config)
         data = prepare(understood, config, run, plan, config.threads or _cores(), say)
         job = _Job(output, config, run, data, started, show_progress)
         return job.run_all(plan, say)
@@ -117,7 +120,7 @@ class _Job:
         self.output, self.config, self.run, self.data = output, config, run, data
         self.started, self.show_progress = started, show_progress
         self.grid = data.train.grid
-        self.ear = MelEar(self.grid)
+        self.ear: Ear = HarmonicEar() if data.holds_cycles else MelEar(self.grid)
         self.batches = Batches(data.train, config.seed, config.batch_size)
 
     def run_all(self, plan: dict[str, Any] | None, say: Say) -> TrainResult:
@@ -248,7 +251,7 @@ class _Job:
             licence=config.licence,
             origin=config.origin,
             provenance=Provenance(
-                self.data.digest, sorted(d[:16] for d in table.digests), config.seed, steps,
+                self.data.digest, sorted({d[:16] for d in table.digests}), config.seed, steps,
                 round((time.monotonic() - self.started) / 60.0, 2), _versions(),
             ),
         )  # fmt: skip
