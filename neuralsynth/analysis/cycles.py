@@ -31,6 +31,7 @@ INAUDIBLE_DB = 80.0
 #: Loudness that every cycle gets, as A-weighted RMS, and how far that may take its RMS from the usual one.
 LOUDNESS_DB, USUAL_DB, MOST_AWAY_DB = -27.0, -18.0, 9.0
 _LOUDNESS_NOTES = np.arange(36, 85, 6)
+_NUMBER = re.compile(r"r?(\d+)")
 
 
 @dataclass(frozen=True)
@@ -83,10 +84,10 @@ def _periods_in_excerpt(wave: np.ndarray) -> float | None:
     energy = np.concatenate([[0.0], np.cumsum(wave**2)])
     difference = np.maximum(energy[n] - energy[lags] + energy[n - lags] - 2.0 * alike, 0.0) / (n - lags)
     normalised = difference * lags / np.maximum(np.cumsum(difference), 1e-20)
-    best = int(np.argmin(normalised))
-    periods = n / float(lags[best])
-    is_whole = abs(periods - round(periods)) <= _OFF_PERIODS
-    return None if is_whole or periods < _FEWEST_PERIODS or normalised[best] > _SAME else periods
+    before, after = np.r_[np.inf, normalised[:-1]], np.r_[normalised[1:], np.inf]
+    dips = lags[(normalised <= _SAME) & (normalised <= before) & (normalised <= after)]
+    periods = n / float(dips[0]) if len(dips) else 1.0
+    return periods if periods > _FEWEST_PERIODS and abs(periods - round(periods)) > _OFF_PERIODS else None
 
 
 def _whole_periods(amplitudes: np.ndarray) -> int:
@@ -145,7 +146,7 @@ def cycle_names(names: Sequence[str]) -> list[str]:
     """
     split = [_words(name) for name in names]
     counts = Counter(word for words in split for word in set(words))
-    shared = {word for word, count in counts.items() if count == len(names) > 1}
+    shared = {word for word, count in counts.items() if count == len(names) > 1 and not _NUMBER.fullmatch(word)}
     short = [_short_name(words, shared) for words in split]
     seen: Counter[str] = Counter()
     taken = set(short)
@@ -171,6 +172,6 @@ def _short_name(words: list[str], shared: set[str]) -> str:
     kept = [w for w in words if w not in shared and not re.fullmatch(r"[mv]\d{1,3}", w)]
     if not any(w.isalpha() for w in kept):
         kept = [w for w in words if w in shared and w.isalpha()][-1:] + kept
-    if kept and (number := re.fullmatch(r"r?(\d+)", kept[-1])):
+    if kept and (number := _NUMBER.fullmatch(kept[-1])):
         kept[-1] = f"{int(number[1]):02d}"
     return "-".join(kept) or "cycle"

@@ -25,7 +25,7 @@ from neuralsynth.units import gain_to_db, note_to_hz
 
 #: A voice with 256 partials costs 1.8 times one with 64, and a note of 60 Hz then reaches 15 kHz.
 N_PARTIALS = 256
-N_FRAMES, N_BANDS, DURATION_SECONDS = 4, 4, 2.0  # nothing moves, nothing is noise
+N_FRAMES, N_BANDS, DURATION_SECONDS = 3, 4, 2.0  # nothing moves, nothing is noise
 NOTES = np.arange(24, 109, 12)
 #: What a training of cycles has where nothing else was chosen. One network sees hundreds of unlike waveforms and none
 #: twice, so it is wide and nothing is silenced at random; harmonics do not depend on the note or on frequency, so the
@@ -97,6 +97,21 @@ def _nearest_to_saw(harmonics_db: np.ndarray, grid: SpectrumGrid) -> int:
     saw = cycle_spectrum(Cycle(1.0 / number, 1.0), grid).partials[0]
     away_db = np.abs(harmonics_db - np.maximum(gain_to_db(saw), FLOOR_DB))
     return int(np.argmin(np.average(away_db, axis=1, weights=1.0 / number)))
+
+
+def first_points(table: NoteTable, latent_size: int) -> np.ndarray:
+    """Where the points of a table's waveforms start, `[G, Z]`: principal components of their harmonics in dB.
+
+    So waveforms that are alike begin, and stay, beside each other. Missing components are zero.
+    """
+    first = np.unique(table.group, return_index=True)[1]
+    levels = table.partials_db[first, :, 0].astype(np.float64)
+    levels = np.maximum(levels, levels.max(axis=1, keepdims=True) - HEARD_DB)
+    scores, strengths, _ = np.linalg.svd(levels - levels.mean(axis=0), full_matrices=False)
+    scores = scores[:, strengths > 1e-6 * strengths[0]][:, :latent_size]
+    points = np.zeros((len(levels), latent_size), np.float32)
+    points[:, : scores.shape[1]] = scores / scores.std(axis=0)
+    return points
 
 
 def reconstruction_db(model: InstrumentModel, recordings: Sequence[Recording]) -> dict[str, float]:

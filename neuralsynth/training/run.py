@@ -35,7 +35,7 @@ from neuralsynth.spec import InstrumentSpec, Provenance, point_name
 from neuralsynth.training.augment import Batches
 from neuralsynth.training.checkpoints import Run
 from neuralsynth.training.config import TrainConfig, TrainResult
-from neuralsynth.training.cycles import suited
+from neuralsynth.training.cycles import first_points, suited
 from neuralsynth.training.dataset import NoteTable
 from neuralsynth.training.export import export_instrument
 from neuralsynth.training.fit import BatchStream, Schedule, VaeTraining, play_score, to_tensors
@@ -148,7 +148,11 @@ class _Job:
 
     def _network(self) -> Vae:
         torch.manual_seed(self.config.seed)
-        return Vae(self.config.model, self.grid, statistics_of(self.data.train), len(self.data.train.groups))
+        table, model = self.data.train, self.config.model
+        vae = Vae(model, self.grid, statistics_of(table), len(table.groups))
+        if self.data.holds_cycles:
+            vae.points.data.copy_(torch.from_numpy(first_points(table, model.latent_size)))
+        return vae
 
     def _decide_steps(self, vae: Vae) -> int:
         """How many steps fit into what is left of the budget, with as many threads as are fastest just now."""
