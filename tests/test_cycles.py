@@ -199,7 +199,7 @@ def test_the_dry_run_says_that_these_are_cycles(tmp_path):
 # ---- trained
 
 TINY = TrainConfig(
-    steps=400, seed=1, threads=1, batch_size=24, n_partials=64,
+    steps=250, seed=1, threads=1, batch_size=24, n_partials=64,
     model=VaeConfig(width=48, latent_size=6, condition_size=48),
 )  # fmt: skip
 
@@ -255,6 +255,15 @@ def test_it_sustains_without_texture_and_plays_in_tune_without_noise(trained):
     spectrum = gain_to_db(np.abs(np.fft.rfft(window)))
     between = [round(note_to_hz(60) * (k + 0.5)) for k in range(1, 20)]
     assert spectrum[between].max() < spectrum.max() - 70
+
+
+def test_a_training_of_cycles_resumes_with_what_it_had_chosen(trained, tmp_path):
+    instrument, found = trained
+    run_dir = instrument.model.path.with_name("waves.run")
+    again = run.train_folder(found, tmp_path / "again.onnx", resume=run_dir, show_progress=False)
+    assert again.steps == TINY.steps
+    assert again.spec.points == instrument.model.spec.points
+    assert again.spec.frame_seconds == instrument.model.spec.frame_seconds
 
 
 def test_leaving_pitches_out_of_cycles_is_refused(trained, tmp_path):

@@ -29,7 +29,7 @@ _SEVERAL_DB = -40.0
 #: Harmonics this far below the loudest are left out: nobody hears them, and every one costs time.
 INAUDIBLE_DB = 80.0
 #: Loudness that every cycle gets, as A-weighted RMS, and how far that may take its RMS from the usual one.
-LOUDNESS_DB, USUAL_DB, MOST_AWAY_DB = -27.0, -18.0, 9.0
+LOUDNESS_DB, USUAL_DB, MOST_AWAY_DB = -23.0, -14.0, 9.0
 _LOUDNESS_NOTES = np.arange(36, 85, 6)
 _NUMBER = re.compile(r"r?(\d+)")
 

@@ -32,10 +32,10 @@ NOTES = np.arange(24, 109, 12)
 #: parts of the network that say so are as small as they can be.
 _TRAINING: dict[str, Any] = {
     "n_frames": N_FRAMES, "n_bands": N_BANDS, "n_partials": N_PARTIALS, "duration_seconds": DURATION_SECONDS,
-    "batch_size": 96,
+    "batch_size": 96, "learning_rate": 4e-3,
 }  # fmt: skip
 _MODEL: dict[str, Any] = {
-    "width": 128, "latent_size": 16, "condition_size": 128, "note_step": 108.0, "envelope_points": 2, "body_points": 2,
+    "width": 256, "latent_size": 16, "condition_size": 256, "note_step": 108.0, "envelope_points": 2, "body_points": 2,
     "dropout": 0.0,
 }  # fmt: skip
 #: Reconstruction counts harmonics that are at most so far below the loudest.
