@@ -232,6 +232,7 @@ def test_a_waveform_is_the_same_at_every_pitch(trained):
     decoded = model.decode(np.tile(model.spec.points["saw"], (4, 1)), keys, np.full(4, 90 / 127))
     levels = gain_to_db(decoded.partials[:, 0, :32])
     assert np.abs(levels - levels[0]).mean() < 1.0
+    assert not decoded.cents.any() and not decoded.noise.any()
 
 
 def test_it_starts_as_a_sawtooth_and_has_only_the_axis_that_does_something(trained):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from neuralsynth.spectrum import SpectrumGrid, mel_band_edges_hz
 from neuralsynth.training.config import FLOOR_DB, TrainConfig, VaeConfig
 from neuralsynth.training.dataset import NoteTable
 from neuralsynth.units import gain_to_db, note_to_hz
+
+if TYPE_CHECKING:
+    from neuralsynth.training.vae import Vae
 
 #: A voice with 256 partials costs 1.8 times one with 64, and a note of 60 Hz then reaches 15 kHz.
 N_PARTIALS = 256
@@ -97,6 +100,16 @@ def _nearest_to_saw(harmonics_db: np.ndarray, grid: SpectrumGrid) -> int:
     saw = cycle_spectrum(Cycle(1.0 / number, 1.0), grid).partials[0]
     away_db = np.abs(harmonics_db - np.maximum(gain_to_db(saw), FLOOR_DB))
     return int(np.argmin(np.average(away_db, axis=1, weights=1.0 / number)))
+
+
+def begin(vae: Vae, table: NoteTable) -> None:
+    """Make a fresh network one of cycles: its points in an order of likeness, and no noise or movement, for good."""
+    places = first_points(table, vae.points.shape[1])
+    vae.points.data.copy_(vae.points.data.new_tensor(places))
+    for head in (vae.decoder.noise, vae.decoder.movement):
+        head.requires_grad_(False)
+        for parameter in head.parameters():
+            parameter.zero_()
 
 
 def first_points(table: NoteTable, latent_size: int) -> np.ndarray:

@@ -35,7 +35,7 @@ from neuralsynth.spec import InstrumentSpec, Provenance, point_name
 from neuralsynth.training.augment import Batches
 from neuralsynth.training.checkpoints import Run
 from neuralsynth.training.config import TrainConfig, TrainResult
-from neuralsynth.training.cycles import first_points, suited
+from neuralsynth.training.cycles import begin, suited
 from neuralsynth.training.dataset import NoteTable
 from neuralsynth.training.export import export_instrument
 from neuralsynth.training.fit import BatchStream, Schedule, VaeTraining, play_score, to_tensors
@@ -151,7 +151,7 @@ class _Job:
         table, model = self.data.train, self.config.model
         vae = Vae(model, self.grid, statistics_of(table), len(table.groups))
         if self.data.holds_cycles:
-            vae.points.data.copy_(torch.from_numpy(first_points(table, model.latent_size)))
+            begin(vae, table)
         return vae
 
     def _decide_steps(self, vae: Vae) -> int:
