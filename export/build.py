@@ -36,6 +36,7 @@ from neuralsynth.training.config import TrainConfig, VaeConfig
 HERE = Path(__file__).parent
 IN_TUNE_CENTS = 10.0
 LEAST_IN_TUNE = 0.99
+HEARD_RATE = 96_000  # Hz; at 44,100 a period of the highest keys is a handful of samples, and YIN is 12 cents off
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -233,8 +234,8 @@ def tuning_errors(instrument) -> dict[int, float]:
     for note in range(spec.note_low, spec.note_high + 1):
         for velocity in (spec.velocity_low, (spec.velocity_low + spec.velocity_high) // 2, spec.velocity_high):
             batch = model.decode(instrument.latent[None], np.array([note]), np.array([velocity / 127.0]))
-            audio = play_spectrum(batch.note(0, spec.grid()), float(note), 44_100, 44_100, sustain)
-            off[note, velocity] = 1200.0 * np.log2(heard_pitch_hz(audio, 44_100, note) / float(note_to_hz(note)))
+            audio = play_spectrum(batch.note(0, spec.grid()), float(note), HEARD_RATE, HEARD_RATE, sustain)
+            off[note, velocity] = 1200.0 * np.log2(heard_pitch_hz(audio, HEARD_RATE, note) / float(note_to_hz(note)))
     return off
 
 
