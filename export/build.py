@@ -9,6 +9,9 @@ For each recipe: a *twin* is trained without every fifth pitch and scored on tho
 instrument is trained on every recording, gets the twin's figures into its spec, and is checked: it loads through the
 gate, agrees with torch, and its notes are in tune by an independent tracker. `export/README.md` says where the
 recordings come from.
+
+A folder of single-cycle waveforms gets no twin: nobody recorded its notes, and a waveform left out is another waveform.
+How exactly the harmonics of each come back at its own point is printed instead.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from neuralsynth.analysis.folder import Folder, read_folder
 from neuralsynth.errors import NeuralSynthError, UsageError
 from neuralsynth.spec import Quality, Texture
 from neuralsynth.training.config import TrainConfig, VaeConfig
@@ -32,6 +36,7 @@ from neuralsynth.training.config import TrainConfig, VaeConfig
 HERE = Path(__file__).parent
 IN_TUNE_CENTS = 10.0
 LEAST_IN_TUNE = 0.99
+HEARD_RATE = 96_000  # Hz; at 44,100 a period of the highest keys is a handful of samples, and YIN is 12 cents off
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -99,18 +104,21 @@ def build(name: str, options: argparse.Namespace) -> bool:
     from neuralsynth.training.run import train_folder
 
     recipe = read_recipe(name)
-    folder, config = options.recordings / recipe.folder, recipe.config(options.threads)
+    folder, config = read_folder(options.recordings / recipe.folder), recipe.config(options.threads)
+    without_twin = options.without_twin or folder.holds_cycles
     started = time.monotonic()
     work = Path(tempfile.mkdtemp(prefix="build-")) if options.work is None else options.work
     work.mkdir(parents=True, exist_ok=True)
     try:
-        quality = None if options.without_twin else measure(name, folder, config, recipe.twin_leaves_out, work)
+        quality = None if without_twin else measure(name, folder.path, config, recipe.twin_leaves_out, work)
         result = train_folder(folder, work / f"{name}.onnx", config, run_dir=fresh(work / f"{name}.run"))
         publish(result.model_path, options.into, quality)
     finally:
         if options.work is None:
             shutil.rmtree(work)
     passed = check(options.into / f"{name}.onnx", quality)
+    if folder.holds_cycles:
+        tell_reconstruction(options.into / f"{name}.onnx", folder)
     print(
         f"{name}: parity {result.parity_db:.0f} dB, {result.steps} steps, {(time.monotonic() - started) / 60:.1f} min"
     )
@@ -119,7 +127,6 @@ def build(name: str, options: argparse.Namespace) -> bool:
 
 def retexture(name: str, options: argparse.Namespace) -> bool:
     """Measure the texture of a finished instrument anew, from its recordings, and put it into its spec."""
-    from neuralsynth.analysis.folder import read_folder
     from neuralsynth.training.checkpoints import Run
     from neuralsynth.training.points import sustain_region
     from neuralsynth.training.prepare import prepare
@@ -159,6 +166,20 @@ def measure(name: str, folder: Path, config: TrainConfig, leave_out: int, work: 
             f"{row.sampler_db:5.2f}"
         )
     return scored.quality()
+
+
+def tell_reconstruction(model: Path, folder: Folder) -> None:
+    """Print how far the harmonics of each single cycle are off at its own point."""
+    from neuralsynth.model import InstrumentModel
+    from neuralsynth.training.cycles import HEARD_DB, reconstruction_db
+
+    off = reconstruction_db(InstrumentModel.load(model), folder.used)
+    values, worst = np.array(list(off.values())), sorted(off, key=lambda name: -off[name])[:3]
+    print(
+        f"{model.name}: harmonics within {HEARD_DB:g} dB of the loudest are off by {np.median(values):.2f} dB in the "
+        f"median of {len(off)} waveforms, by up to {np.quantile(values, 0.9):.2f} dB in nine of ten, worst "
+        f"{', '.join(f'{name} {off[name]:.2f}' for name in worst)}"
+    )
 
 
 def publish(model: Path, into: Path, quality: Quality | None = None, texture: Texture | None = None) -> None:
@@ -215,8 +236,8 @@ def tuning_errors(instrument) -> dict[int, float]:
     for note in range(spec.note_low, spec.note_high + 1):
         for velocity in (spec.velocity_low, (spec.velocity_low + spec.velocity_high) // 2, spec.velocity_high):
             batch = model.decode(instrument.latent[None], np.array([note]), np.array([velocity / 127.0]))
-            audio = play_spectrum(batch.note(0, spec.grid()), float(note), 44_100, 44_100, sustain)
-            off[note, velocity] = 1200.0 * np.log2(heard_pitch_hz(audio, 44_100, note) / float(note_to_hz(note)))
+            audio = play_spectrum(batch.note(0, spec.grid()), float(note), HEARD_RATE, HEARD_RATE, sustain)
+            off[note, velocity] = 1200.0 * np.log2(heard_pitch_hz(audio, HEARD_RATE, note) / float(note_to_hz(note)))
     return off
 
 

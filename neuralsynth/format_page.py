@@ -47,11 +47,11 @@ _SPEC_SAYS = {
     "velocity_low": "softest recorded layer, MIDI velocity",
     "velocity_high": "loudest recorded layer; equal when there is one",
     "sustain": "where a held note wanders, see below; null for sounds that decay",
-    "texture": "how a held note lives, see below; null for sounds that decay",
+    "texture": "how a held note lives, see below; null for sounds that decay or stand still",
     "licence": "of the recordings and so of the instrument",
     "origin": "where the recordings come from",
     "provenance": "how it was trained, see below",
-    "quality": "how close it is, measured, see below",
+    "quality": "how close it is, measured, see below; null where no recording could be left out",
 }
 _PARTS = {
     "detail": Detail,

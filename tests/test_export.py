@@ -192,8 +192,8 @@ def workshop():
 
 
 RECIPES = [
-    "alto-flute", "alto-sax", "cello", "choir-voice", "clarinet", "classical-guitar", "electric-bass", "transistor-organ",
-    "trumpet", "upright-piano", "violin", "xylophone",
+    "alto-flute", "alto-sax", "cello", "choir-voice", "clarinet", "classical-guitar", "electric-bass", "single-cycles",
+    "transistor-organ", "trumpet", "upright-piano", "violin", "xylophone",
 ]  # fmt: skip
 
 

@@ -17,6 +17,9 @@ from neuralsynth.units import gain_to_db
 
 RATE = 44_100
 PRESETS = [path.stem for path in shipped_presets()]
+#: Made of single-cycle waveforms: every waveform was learned, so none was left out to score on, and nothing in it moves
+#: or is noise that an axis could turn. How exactly the waveforms come back is measured when it is built (export/build.py).
+OF_CYCLES = {"single-cycles"}
 MODELS = sorted(path.stem for path in shipped_folder().glob("*.onnx"))
 
 
@@ -90,6 +93,10 @@ def test_it_says_what_it_learned_from_and_how_well(bare):
     assert spec.licence
     assert spec.origin
     assert spec.provenance.recordings
+    if bare.model.path.stem in OF_CYCLES:
+        assert spec.quality is None and set(spec.axes) == {"brightness"}
+        assert len(spec.points) == len(spec.provenance.recordings)
+        return
     assert spec.quality.n_recordings > 0
     assert spec.quality.play_db <= 1.15 * spec.quality.sampler_db
     assert spec.quality.floor_db < spec.quality.play_db

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
+from neuralsynth.analysis.cycles import LONGEST_SECONDS as LONGEST_CYCLE_SECONDS
+from neuralsynth.analysis.cycles import SILENCE_DB, read_cycle
 from neuralsynth.audiofile import READABLE, read_audio
 from neuralsynth.errors import RecordingError
 from neuralsynth.units import gain_to_db
 
-SHORTEST_SECONDS, LONGEST_SECONDS = 0.05, 60.0
+LONGEST_SECONDS = 60.0
 LARGEST_BYTES = 200_000_000
-SILENCE_DB = -60.0
 MAX_DEPTH, MAX_FILES = 8, 20_000
 #: Endings of audio that libsndfile does not read; named as skipped, other endings are passed over in silence.
 UNREADABLE = (".m4a", ".aac", ".mp4", ".wma", ".ape", ".wv", ".mpc", ".ac3", ".amr", ".dsf", ".ra", ".mka", ".webm")
@@ -106,10 +107,10 @@ def _mono(audio: np.ndarray) -> np.ndarray:
 
 
 def _check(mono: np.ndarray, sample_rate: int) -> None:
-    """Refuse what is too short, silent, or no vibration at all."""
-    seconds = len(mono) / sample_rate
-    if seconds < SHORTEST_SECONDS:
-        raise RecordingError(f"lasts {1000 * seconds:.1f} ms; a note lasts at least {1000 * SHORTEST_SECONDS:.0f} ms")
+    """Refuse what is silent, no vibration at all, or too short for a note and no single cycle either."""
+    if len(mono) < LONGEST_CYCLE_SECONDS * sample_rate:
+        read_cycle(mono, sample_rate)
+        return
     peak_db = float(gain_to_db(np.max(np.abs(mono))))
     if peak_db < SILENCE_DB:
         raise RecordingError(f"is silent (peak {peak_db:.0f} dBFS; at least {SILENCE_DB:.0f} are heard)")

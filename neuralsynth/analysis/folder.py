@@ -3,6 +3,8 @@
 A note comes from an SFZ file beside the recordings, else from the file name, else from the sound. Names are checked
 against the sound: the folder's octave convention (C4 = 60 or C3 = 60) is a vote of all recordings, and a name that
 clearly contradicts what is heard loses. A file that cannot be used is skipped and named with its reason.
+
+A folder holds notes or single-cycle waveforms. Where both are found, the fewer are skipped.
 """
 
 from __future__ import annotations
@@ -15,12 +17,17 @@ from pathlib import Path
 
 import numpy as np
 
-from neuralsynth.analysis.files import checked_digest, find_files, read_checked, read_mono, reason_without_file
+from neuralsynth.analysis.cycles import LONGEST_SECONDS as LONGEST_CYCLE_SECONDS
+from neuralsynth.analysis.cycles import cycle_names, read_cycle
+from neuralsynth.analysis.files import checked_digest, find_files, read_checked, reason_without_file
 from neuralsynth.analysis.names import DYNAMICS, TOLERANCE, NameReading, octave_votes, read_names
 from neuralsynth.analysis.pitch import NOTHING_HEARD, Listening, listen, loud_part
+from neuralsynth.analysis.recordings import Folder, Recording
 from neuralsynth.analysis.sfz import SfzReading, read_sfz_files
 from neuralsynth.errors import RecordingError
 from neuralsynth.units import gain_to_db, hz_to_note, note_name, note_to_hz
+
+__all__ = ["Folder", "Recording", "contradicts", "read_folder"]
 
 DEFAULT_VELOCITY = 90
 #: Confidence below which a measured pitch says nothing, and above which it may vote and overrule a name.
@@ -29,57 +36,6 @@ HEARD, SURE = 0.05, 0.5
 _OVERTONE_SHARE, _OTHER_SHARE = 0.75, 0.9
 _OVERTONE_SEMITONES = np.array([12.0, 19.0, 24.0, 28.0, 31.0, 36.0, 7.0])  # 2:1, 3:1, 4:1, 5:1, 6:1, 8:1, 3:2
 _LAYER_STEP_DB = 3.0
-
-
-@dataclass(frozen=True)
-class Recording:
-    """One file of the folder, used or not."""
-
-    path: Path
-    name: str  # relative to the folder, with forward slashes
-    used: bool
-    note: int | None = None  # MIDI, C4 = 60
-    velocity: int | None = None  # 1..127
-    note_from: str | None = None  # "name", "sfz" or "measured"
-    velocity_from: str | None = None  # "name", "sfz", "level" or "default"
-    pitch_hz: float | None = None  # measured
-    reason: str | None = None  # why it is skipped; if used, what is odd about it
-    digest: str = ""  # first 16 hex digits of the file's SHA-256
-    group: str = ""  # sub-folder, that is instrument; "" at the top
-
-    def load(self) -> tuple[np.ndarray, int]:
-        """The audio, mono float32 `[samples]`, and its sample rate in Hz.
-
-        Raises:
-            RecordingError: the file can no longer be read.
-        """
-        return read_mono(self.path)
-
-    def to_json(self) -> dict:
-        """The facts a user wants to see, as plain values."""
-        keys = ("used", "note", "velocity", "note_from", "velocity_from", "reason", "group", "digest")
-        pitch_hz = None if self.pitch_hz is None else round(self.pitch_hz, 2)
-        return {"path": self.name, **{key: getattr(self, key) for key in keys}, "pitch_hz": pitch_hz}
-
-
-@dataclass(frozen=True)
-class Folder:
-    """All recordings of a folder, sorted by name."""
-
-    path: Path
-    recordings: tuple[Recording, ...]
-    octave_shift: int  # octaves added to the names; 1 in a folder that calls middle C "C3"
-    warnings: tuple[str, ...]
-
-    @property
-    def used(self) -> tuple[Recording, ...]:
-        """The recordings that can be trained on."""
-        return tuple(r for r in self.recordings if r.used)
-
-    def to_json(self) -> dict:
-        """`{"files": [...], "octave_shift": 0, "warnings": [...]}`."""
-        files = [r.to_json() for r in self.recordings]
-        return {"files": files, "octave_shift": self.octave_shift, "warnings": list(self.warnings)}
 
 
 @dataclass(frozen=True)
@@ -114,18 +70,19 @@ def read_folder(path: Path | str, progress: Callable[[int, int], None] | None = 
         heard.append(_hear(path, file))
         if progress is not None:
             progress(done, len(audio_files))
-    heard = _without_duplicates(heard)
+    heard, mixed_warnings = _of_one_kind(_without_duplicates(heard))
     sfz, sfz_warnings = read_sfz_files(path, sfz_files)
-    recordings, shifts, shift_warnings = _decide(heard, sfz)
+    cycles = any(one.recording.is_cycle for one in heard)
+    recordings, shifts, shift_warnings = _as_cycles(heard) if cycles else _decide(heard, sfz)
     if not any(r.used for r in recordings):
         why = _why_none(recordings)
         raise RecordingError(f"{path}: holds no usable recording{why}; give single notes ({_allowed()})")
     shift = shifts.most_common(1)[0][0] if shifts else 0
-    return Folder(path, tuple(recordings), shift, tuple(warnings + sfz_warnings + shift_warnings))
+    return Folder(path, tuple(recordings), shift, (*warnings, *mixed_warnings, *sfz_warnings, *shift_warnings))
 
 
 def _allowed() -> str:
-    return "wav, flac, aiff, mp3, ogg …, each 0.05 to 60 s long"
+    return "wav, flac, aiff, mp3, ogg …, each 0.05 to 60 s long, or single-cycle waveforms of exactly one period"
 
 
 def _why_none(recordings: list[Recording]) -> str:
@@ -147,6 +104,8 @@ def _hear(folder: Path, file: Path) -> _Heard:
         mono, sample_rate = read_checked(file)
     except (RecordingError, OSError, UnicodeError) as error:
         return _Heard(replace(recording, reason=reason_without_file(error, file)))
+    if len(mono) < LONGEST_CYCLE_SECONDS * sample_rate:
+        return _Heard(replace(recording, used=True, pitch_hz=read_cycle(mono, sample_rate).pitch_hz, is_cycle=True))
     listening = listen(mono, sample_rate)
     level_db = float(gain_to_db(np.sqrt(np.mean(loud_part(mono.astype(np.float64), sample_rate) ** 2))))
     pitch_hz = listening.estimate.pitch_hz if listening.estimate.confidence >= HEARD else None
@@ -172,7 +131,40 @@ def _without_duplicates(heard: list[_Heard]) -> list[_Heard]:
     return result
 
 
+def _of_one_kind(heard: list[_Heard]) -> tuple[list[_Heard], list[str]]:
+    """The same list, where the fewer of notes and single cycles are skipped, and what to tell of it."""
+    n_used = sum(one.recording.used for one in heard)
+    n_cycles = sum(one.recording.used and one.recording.is_cycle for one in heard)
+    if n_cycles in (0, n_used):
+        return heard, []
+    keep_cycles = n_cycles > n_used - n_cycles
+    refused = "is a note among single cycles" if keep_cycles else "is a single cycle among notes"
+    kept, left_out = (n_cycles, n_used - n_cycles) if keep_cycles else (n_used - n_cycles, n_cycles)
+    advice = "put notes and single cycles into folders of their own"
+    result = [
+        one if one.recording.is_cycle == keep_cycles or not one.recording.used else _Heard(
+            replace(one.recording, used=False, is_cycle=False, reason=f"{refused}; {advice}"))
+        for one in heard
+    ]  # fmt: skip
+    kinds = ("single cycles", "notes") if keep_cycles else ("notes", "single cycles")
+    return result, [f"{kept} {kinds[0]} are used, {left_out} {kinds[1]} are skipped: {advice}"]
+
+
 # ---- deciding note and velocity
+
+
+def _as_cycles(heard: list[_Heard]) -> tuple[list[Recording], Counter[int], list[str]]:
+    """`_decide` for a pack of single cycles: each a group of its own, its note the pitch of the file."""
+    used = [one.recording for one in heard if one.recording.used]
+    names = dict(zip((r.path for r in used), cycle_names([r.name.rpartition(".")[0] for r in used]), strict=True))
+    recordings = [
+        replace(
+            r, note=_nearest_note(r.pitch_hz), velocity=DEFAULT_VELOCITY, note_from="cycle", velocity_from="default",
+            group=names[r.path],
+        ) if r.used else r
+        for r in (one.recording for one in heard)
+    ]  # fmt: skip
+    return recordings, Counter(), []
 
 
 def _decide(heard: list[_Heard], sfz: dict[Path, SfzReading]) -> tuple[list[Recording], Counter[int], list[str]]:
@@ -196,6 +188,11 @@ def _decide(heard: list[_Heard], sfz: dict[Path, SfzReading]) -> tuple[list[Reco
         done = [_decided(one, r, own, sfz.get(one.recording.path.resolve())) for one, r in readings]
         decided.update({r.path: r for r in _levelled(done, {m.recording.path: m.level_db for m in members})})
     return [decided.get(one.recording.path, one.recording) for one in heard], shifts, warnings
+
+
+def _nearest_note(pitch_hz: float | None) -> int:
+    assert pitch_hz is not None
+    return min(max(round(float(hz_to_note(pitch_hz))), 0), 127)
 
 
 def _readings(members: list[_Heard]) -> list[NameReading]:
@@ -251,7 +248,7 @@ def _with_note(one: _Heard, recording: Recording, note: int | None, note_from: s
     estimate = one.listening.estimate
     sounding = None
     if estimate.confidence >= HEARD:
-        sounding = min(max(round(float(hz_to_note(estimate.pitch_hz))), 0), 127)
+        sounding = _nearest_note(estimate.pitch_hz)
     if note is None:
         if sounding is None:
             reason = "has no clear pitch, and its name gives no note; name it such as C4 or m060"

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import statistics
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from neuralsynth.cli.parts import Number, as_json, progress_bar, require_new, table, warn
 from neuralsynth.errors import Interrupted, UsageError
 from neuralsynth.units import note_name
+
+if TYPE_CHECKING:
+    from neuralsynth.analysis.folder import Folder
 
 #: How many recordings are scored at the end of a training; `neuralsynth score` takes all.
 SCORED = 12
@@ -44,7 +49,8 @@ def train(
     """Train an instrument on a folder of recordings of single notes.
 
     Notes and velocities are read from file names (A#3, Bb3, 060, m060_v100, ...) or an SFZ file, checked
-    against the sound, and measured where names say nothing. Any sample rate, depth and channel count.
+    against the sound, and measured where names say nothing. Any sample rate, depth and channel count. A folder
+    of single-cycle waveforms (each file exactly one period) becomes an instrument with a point for each of them.
 
     \b
     neuralsynth train my-kalimba -o kalimba.onnx --minutes 10
@@ -89,7 +95,8 @@ def _dry_run(folder: Path, json_: bool) -> None:
         for recording in found.recordings
     ]
     table(["file", "note", "velocity", "from", "remark"], rows)
-    click.echo(f"{len(found.used)} of {len(found.recordings)} files can be used")
+    what = ", as single-cycle waveforms" if found.holds_cycles else ""
+    click.echo(f"{len(found.used)} of {len(found.recordings)} files can be used{what}")
     warn(found.warnings)
 
 
@@ -102,8 +109,6 @@ def _train(folder, output, config, resume, run_dir, json_) -> None:
         found = read_folder(folder, progress)
     enough(found)
     # Only now what takes seconds to load: a folder that cannot be used is told at once.
-    from neuralsynth.instrument import Instrument
-    from neuralsynth.scoring import score
     from neuralsynth.training.run import train_folder
 
     try:
@@ -112,9 +117,8 @@ def _train(folder, output, config, resume, run_dir, json_) -> None:
         again = f"go on with: neuralsynth train {folder} -o {output} --resume {run_dir}"
         raise Interrupted(again if (run_dir / "run.json").exists() else "nothing was trained yet") from None
     warn(result.warnings)
-    with progress_bar("scoring", "steps") as progress:
-        scored = score(Instrument.load(output), folder, progress=progress, most=SCORED)
-    mean = scored.quality()
+    report = _reconstruction if found.holds_cycles else _score
+    facts, sentence = report(output, found)
     if json_:
         as_json(
             {
@@ -123,13 +127,38 @@ def _train(folder, output, config, resume, run_dir, json_) -> None:
                 "steps": result.steps,
                 "validation_db": round(result.validation_db, 3),
                 "parity_db": round(result.parity_db, 1),
-                "score": scored.to_json(),
+                **facts,
             }
         )
         return
+    click.echo(f"{output}: {result.steps} steps; {sentence}")
+    click.echo(f"try it: neuralsynth render SONG.mid -o out.wav -p {output}")
+
+
+def _score(output: Path, found: Folder) -> tuple[dict, str]:
+    """How close the instrument comes to its recordings: for JSON, and as a sentence."""
+    from neuralsynth.instrument import Instrument
+    from neuralsynth.scoring import score
+
+    with progress_bar("scoring", "steps") as progress:
+        scored = score(Instrument.load(output), found.path, progress=progress, most=SCORED)
+    mean = scored.quality()
     seen = "left out of training" if scored.held_out else "it was trained on"
-    click.echo(
-        f"{output}: {result.steps} steps; on {mean.n_recordings} recordings {seen}: play {mean.play_db:.2f} dB, "
+    return {"score": scored.to_json()}, (
+        f"on {mean.n_recordings} recordings {seen}: play {mean.play_db:.2f} dB, "
         f"sampler {mean.sampler_db:.2f} dB, floor {mean.floor_db:.2f} dB"
     )
-    click.echo(f"try it: neuralsynth render SONG.mid -o out.wav -p {output}")
+
+
+def _reconstruction(output: Path, found: Folder) -> tuple[dict, str]:
+    """How exactly each single cycle comes back at its own point: for JSON, and as a sentence."""
+    from neuralsynth.model import InstrumentModel
+    from neuralsynth.training.cycles import reconstruction_db
+
+    off = reconstruction_db(InstrumentModel.load(output), found.used)
+    worst = max(off, key=lambda name: off[name])
+    facts = {"reconstruction_db": {name: round(value, 3) for name, value in off.items()}}
+    return facts, (
+        f"{len(off)} waveforms, each a point; harmonics are off by {statistics.median(off.values()):.2f} dB in the "
+        f"median waveform, by {off[worst]:.2f} dB in the worst, {worst}"
+    )

@@ -12,6 +12,8 @@ from neuralsynth.cli.parts import Number, as_json, progress_bar, require_new, ta
 from neuralsynth.errors import NeuralSynthError, PartlyFailed, UsageError
 from neuralsynth.units import note_name
 
+MOST_POINTS_IN_A_LINE = 12
+
 
 @click.command()
 @click.option("--json", "json_", is_flag=True, help="report as JSON")
@@ -111,7 +113,7 @@ def _facts(instrument) -> list[tuple[str, str]]:
         ("velocities", layers),
         ("spectrum", spectrum),
         ("sustain", sustain),
-        ("points", ", ".join(_point(spec, point) for point in spec.points)),
+        *_points(spec),
     ]
     facts += [
         (name, f"axis, {axis.low_value:.4g} to {axis.high_value:.4g} {axis.unit}  {axis.says}")
@@ -126,8 +128,21 @@ def _facts(instrument) -> list[tuple[str, str]]:
     return facts
 
 
+def _points(spec) -> list[tuple[str, str]]:
+    """A model's points, with their ranges where they have their own; many numbered ones in a line for each stem."""
+    if len(spec.points) <= MOST_POINTS_IN_A_LINE:
+        return [("points", ", ".join(_point(spec, point) for point in spec.points))]
+    lines: dict[str, str] = {}
+    for name in sorted(spec.points):
+        stem, dash, number = name.rpartition("-")
+        numbered = bool(dash) and number.isdigit()
+        key = stem if numbered else name
+        lines[key] = f"{lines[key]}, {number}" if numbered and key in lines else name
+    head = f"{len(spec.points)}, the default is {spec.default_point}"
+    return [("points", head), *(("", line) for line in lines.values())]
+
+
 def _point(spec, point: str) -> str:
-    """A point, with its range where it has its own."""
     own = spec.traits.get(point)
     return point if own is None else f"{point} ({own.note_low} to {own.note_high})"
 

@@ -20,6 +20,7 @@ from neuralsynth.training.dataset import NoteTable
 from neuralsynth.training.turns import TURNS, Levels, turned_note
 
 TURNED_SHARE = 0.6  # of the amounts in a turned batch that are not zero
+MOST_STRANGERS = 16  # other instruments that one note is mixed with
 NOISE_FLOOR_DB = FLOOR_DB - 10.0
 
 
@@ -66,6 +67,7 @@ class Batches:
         of_group = np.bincount(table.group, chance)[table.group]
         chance /= np.sqrt(of_group)  # an instrument of few recordings is not drowned by the others
         self._chance = chance / chance.sum()
+        self._turnable = turnable(table)
 
     def draw(self, step: int) -> Batch:
         """The batch of one step; its first third is plain, the others have turned timbres."""
@@ -86,7 +88,7 @@ class Batches:
         plain = (self.size - self.size // 3) // 2
         amounts = rng.uniform(-1.0, 1.0, (self.size - plain, len(TURNS)))
         amounts = np.sign(amounts) * np.sqrt(np.abs(amounts))  # more often far than near: the ends are what is named
-        turned[plain:] = amounts * (rng.random(amounts.shape) < TURNED_SHARE)
+        turned[plain:] = amounts * (rng.random(amounts.shape) < TURNED_SHARE) * self._turnable
         return turn(batch, turned, self.table.grid)
 
     def _partners(self, note: int, kind: float) -> list[int]:
@@ -142,16 +144,14 @@ def _pairs(table: NoteTable, widest: float) -> tuple[list[list[int]], list[list[
 
 
 def _strangers(table: NoteTable, widest: float) -> list[list[int]]:
-    """For each note the note of every other group that is nearest in pitch, if it is near enough."""
+    """For each note the notes of other groups (some of them, if there are many) that are nearest in pitch."""
+    rows = [np.flatnonzero(table.group == g) for g in range(len(table.groups))]
+    apart = max(1, len(rows) // MOST_STRANGERS)
     found = []
     for note, group in zip(table.note, table.group, strict=True):
-        far = np.abs(table.note - note) + 0.01 * np.arange(len(table.note)) / len(table.note)
-        others = [
-            np.flatnonzero(table.group == g)[np.argmin(far[table.group == g])]
-            for g in np.unique(table.group)
-            if g != group
-        ]
-        found.append([int(i) for i in others if far[i] <= widest])
+        others = [rows[(group + step) % len(rows)] for step in range(1, len(rows), apart)]
+        nearest = [other[np.argmin(np.abs(table.note[other] - note))] for other in others if len(other)]
+        found.append([int(i) for i in nearest if abs(table.note[i] - note) <= widest])
     return found
 
 
@@ -162,6 +162,13 @@ def _beside(among: np.ndarray, values: np.ndarray, i: int, widest: float) -> lis
         if ahead.any() and side[ahead].min() <= widest:
             found += [int(j) for j in among[side == side[ahead].min()]]
     return found
+
+
+def turnable(table: NoteTable) -> np.ndarray:
+    """Which of `TURNS` mean something for these notes, `[4]` bool: without noise or movement, only brightness."""
+    noisy = bool(np.any(table.noise_db > FLOOR_DB))
+    moving = bool(np.any(np.ptp(table.partials_db, axis=2) > 0.0))
+    return np.array([True, noisy, moving, moving])
 
 
 def turn(batch: Batch, turned: np.ndarray, grid: SpectrumGrid) -> Batch:

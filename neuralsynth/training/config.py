@@ -8,7 +8,7 @@ from pathlib import Path
 
 from neuralsynth.analysis.folder import Folder
 from neuralsynth.errors import RecordingError, UsageError
-from neuralsynth.spec import InstrumentSpec
+from neuralsynth.spec import MAX_NAMED, InstrumentSpec
 
 FAMILIES = ("vae",)
 MIN_RECORDINGS = 2
@@ -100,11 +100,16 @@ def _in_range(name: str, value: float, low: float, high: float) -> None:
 
 
 def enough(understood: Folder) -> None:
-    """Refuse a folder that is too small to train on.
+    """Refuse a folder that is too small to train on, or holds more waveforms than an instrument has names for.
 
     Raises:
-        RecordingError: fewer than `MIN_RECORDINGS` usable recordings.
+        RecordingError: fewer than `MIN_RECORDINGS` usable recordings, or more than `MAX_NAMED` single cycles.
     """
+    if understood.holds_cycles and len(understood.used) > MAX_NAMED:
+        raise RecordingError(
+            f"{understood.path}: holds {len(understood.used)} single cycles; an instrument has at most {MAX_NAMED}; "
+            "give one of its sub-folders"
+        )
     if len(understood.used) < MIN_RECORDINGS:
         raise RecordingError(
             f"{understood.path}: holds {len(understood.used)} usable recording; at least {MIN_RECORDINGS} are needed"

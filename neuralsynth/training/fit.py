@@ -23,8 +23,8 @@ from torch.utils.data import IterableDataset
 from neuralsynth.training.augment import Batch, Batches
 from neuralsynth.training.dataset import NoteTable
 from neuralsynth.training.losses import (
+    Ear,
     LossWeights,
-    MelEar,
     Qualities,
     divergence,
     mel_distance,
@@ -80,7 +80,7 @@ def to_tensors(batch: Batch) -> dict[str, Tensor]:
 class VaeTraining(LightningModule):
     """A VAE, its running average, and one optimisation step."""
 
-    def __init__(self, vae: Vae, average: Vae, ear: MelEar, schedule: Schedule, first_step: int = 0) -> None:
+    def __init__(self, vae: Vae, average: Vae, ear: Ear, schedule: Schedule, first_step: int = 0) -> None:
         super().__init__()
         self.vae, self.average, self.ear = vae, average, ear
         self.qualities = Qualities(ear.grid)
@@ -188,7 +188,7 @@ class VaeTraining(LightningModule):
             self._optimizer_state = None
 
 
-def note_distance(ear: MelEar, decoded: Decoded, batch: dict[str, Tensor]) -> Tensor:
+def note_distance(ear: Ear, decoded: Decoded, batch: dict[str, Tensor]) -> Tensor:
     """Mel distance in dB of decoded notes to a batch, `[N]`."""
     frequency_hz = decoded.ratios * _pitch_hz(batch["note"])[:, None]
     with torch.no_grad():
@@ -201,7 +201,7 @@ def _pitch_hz(note: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def play_score(vae: Vae, ear: MelEar, table: NoteTable) -> float:
+def play_score(vae: Vae, ear: Ear, table: NoteTable) -> float:
     """Mean mel distance in dB of *play* (the learned point, note and velocity alone) to the notes of a table."""
     vae.eval()
     vae.settle()

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from neuralsynth.spectrum import SpectrumGrid
 from neuralsynth.training.config import FLOOR_DB
-from neuralsynth.training.vae import Decoded
+from neuralsynth.training.vae import HIGHEST_PARTIAL_HZ, Decoded
 from neuralsynth.units import hz_to_mel, mel_to_hz
 
 #: FFT size -> mel bands; one that resolves partials and one that resolves attacks.
@@ -54,6 +54,22 @@ class MelEar(nn.Module):
         tones = torch.bmm(response.transpose(1, 2), torch.exp(partials_db.clamp(-140.0, 20.0) * 0.1151292546))
         noise = torch.einsum("bm,nbt->nmt", self.noises**2, torch.exp(noise_db.clamp(-140.0, 20.0) * 0.2302585093))
         return 4.3429448 * torch.log(tones**2 + noise + 1e-14)
+
+
+class HarmonicEar(nn.Module):
+    """`MelEar` for single cycles, which are wanted exactly: hears every partial below 20 kHz by itself, `[N, P, T]`."""
+
+    def __init__(self, grid: SpectrumGrid) -> None:
+        super().__init__()
+        self.grid = grid
+
+    def forward(self, partials_db: Tensor, noise_db: Tensor, frequency_hz: Tensor) -> Tensor:  # noqa: ARG002 - as `MelEar`
+        """`[N, P, T]`, `[N, B, T]`, `[N, P]` -> `[N, P, T]` in dB."""
+        unheard = (frequency_hz > HIGHEST_PARTIAL_HZ)[:, :, None]
+        return torch.where(unheard, torch.full_like(partials_db, 2.0 * FLOOR_DB), partials_db)
+
+
+Ear = MelEar | HarmonicEar
 
 
 def _mel_weights(size: int, n_bands: int) -> np.ndarray:

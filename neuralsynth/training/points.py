@@ -12,7 +12,7 @@ import torch
 from neuralsynth.analysis.descriptors import SAYS, UNITS, describe
 from neuralsynth.spec import LatentAxis, Sustain, Traits, point_name
 from neuralsynth.spectrum import SpectrumGrid
-from neuralsynth.training.augment import TURNS
+from neuralsynth.training.augment import TURNS, turnable
 from neuralsynth.training.dataset import NoteTable
 from neuralsynth.training.texture import measure_texture
 from neuralsynth.training.vae import Vae
@@ -38,10 +38,9 @@ def named_points(vae: Vae, table: NoteTable, name: str) -> dict[str, list[float]
 
 
 def named_traits(table: NoteTable, name: str) -> dict[str, Traits]:
-    """Range, dynamics, sustain and texture of each group of recordings; nothing where there is but one."""
-    if len(table.groups) == 1:
-        return {}
-    return {label: traits_of(own) for label, own in zip(point_names(table, name), table.by_group(), strict=True)}
+    """Range, dynamics, sustain and texture of each group of recordings that differs in them from all together."""
+    whole, own = traits_of(table), map(traits_of, table.by_group())
+    return {label: traits for label, traits in zip(point_names(table, name), own, strict=True) if traits != whole}
 
 
 def traits_of(table: NoteTable) -> Traits:
@@ -65,7 +64,9 @@ def named_axes(vae: Vae, table: NoteTable) -> dict[str, LatentAxis]:
     pick = np.linspace(0, len(own.note) - 1, min(6, len(own.note))).round().astype(int)
     note, velocity = np.sort(own.note)[pick], np.full(len(pick), np.median(own.velocity))
     axes, point = {}, vae.group_places().detach()[0]
-    for index, name in enumerate(TURNS):
+    for index, (name, is_turned) in enumerate(zip(TURNS, turnable(table), strict=True)):
+        if not is_turned:
+            continue
         ends, values = (vae.turn_step(index, -1.0), vae.turn_step(index, 1.0)), []
         for offset in ends:
             latent = (point + offset).expand(len(pick), -1)

@@ -16,6 +16,7 @@ from neuralsynth.spectrum import SpectrumGrid, mel_band_edges_hz, warped_frame_s
 from neuralsynth.training.analyses import analyse_recordings
 from neuralsynth.training.checkpoints import Run
 from neuralsynth.training.config import MIN_RECORDINGS, TrainConfig, VaeConfig, enough
+from neuralsynth.training.cycles import cycle_grid, cycle_table
 from neuralsynth.training.dataset import NoteTable, build_table, choose_grid
 from neuralsynth.training.points import sustain_region
 from neuralsynth.training.split import split
@@ -38,6 +39,7 @@ class Data:
     digest: str
     sample_rate: int
     warnings: tuple[str, ...]
+    holds_cycles: bool = False
 
 
 def planned_config(plan: dict[str, Any], given: TrainConfig) -> TrainConfig:
@@ -58,13 +60,18 @@ def planned_config(plan: dict[str, Any], given: TrainConfig) -> TrainConfig:
 def prepare(
     understood: Folder, config: TrainConfig, run: Run, plan: dict[str, Any] | None, workers: int, say: Say
 ) -> Data:
-    """Split and analyse the recordings."""
+    """Split and analyse the recordings; single cycles need neither."""
     folder = understood.path
     used: Sequence[Any] = understood.used
     enough(understood)
     digest = hashlib.sha256("\n".join(sorted(r.digest for r in used)).encode()).hexdigest()
     if plan is not None and plan.get("data_digest") != digest:
         raise CheckpointError(f"{folder}: is not what {run.path} was trained on; start a new training")
+    if understood.holds_cycles:
+        say(f"{len(used)} single cycles are laid over the keyboard")
+        rates = [r.load()[1] for r in used]
+        table, rate = cycle_table(used, cycle_grid(config)), int(np.median(rates))
+        return Data(table, None, (), digest, rate, understood.warnings, holds_cycles=True)
     split(used, config)  # refuses before minutes of work what does not fit
     seconds, rates = _lengths(used)
     grid = (

@@ -36,11 +36,12 @@ from neuralsynth.spec import Detail, InstrumentSpec, Provenance, point_name
 from neuralsynth.training.augment import Batches
 from neuralsynth.training.checkpoints import Run
 from neuralsynth.training.config import TrainConfig, TrainResult
+from neuralsynth.training.cycles import begin, suited
 from neuralsynth.training.dataset import NoteTable
 from neuralsynth.training.detail import learn_detail
 from neuralsynth.training.export import export_encoder, export_instrument
 from neuralsynth.training.fit import BatchStream, Schedule, VaeTraining, play_score, to_tensors
-from neuralsynth.training.losses import MelEar
+from neuralsynth.training.losses import Ear, HarmonicEar, MelEar
 from neuralsynth.training.points import named_axes, named_points, named_traits, traits_of
 from neuralsynth.training.prepare import Data, Say, note_step, planned_config, prepare, statistics_of
 from neuralsynth.training.tuning import tune
@@ -92,6 +93,8 @@ def train_folder(
     run.create()
     with _quiet(), _threads(config.threads):
         understood = folder if isinstance(folder, Folder) else read_folder(folder)
+        if understood.holds_cycles and plan is None:
+            config = suited(config)
         data = prepare(understood, config, run, plan, config.threads or _cores(), say)
         job = _Job(output, config, run, data, started, show_progress)
         return job.run_all(plan, say)
@@ -117,7 +120,7 @@ class _Job:
         self.output, self.config, self.run, self.data = output, config, run, data
         self.started, self.show_progress = started, show_progress
         self.grid = data.train.grid
-        self.ear = MelEar(self.grid)
+        self.ear: Ear = HarmonicEar(self.grid) if data.holds_cycles else MelEar(self.grid)
         self.batches = Batches(data.train, config.seed, config.batch_size)
 
     def run_all(self, plan: dict[str, Any] | None, say: Say) -> TrainResult:
@@ -145,7 +148,11 @@ class _Job:
 
     def _network(self) -> Vae:
         torch.manual_seed(self.config.seed)
-        return Vae(self.config.model, self.grid, statistics_of(self.data.train), len(self.data.train.groups))
+        table, model = self.data.train, self.config.model
+        vae = Vae(model, self.grid, statistics_of(table), len(table.groups))
+        if self.data.holds_cycles:
+            begin(vae, table)
+        return vae
 
     def _decide_steps(self, vae: Vae) -> int:
         """How many steps fit into what is left of the budget, with as many threads as are fastest just now."""
@@ -244,7 +251,7 @@ class _Job:
             licence=config.licence,
             origin=config.origin,
             provenance=Provenance(
-                self.data.digest, sorted(d[:16] for d in table.digests), config.seed, steps,
+                self.data.digest, sorted({d[:16] for d in table.digests}), config.seed, steps,
                 round((time.monotonic() - self.started) / 60.0, 2), _versions(),
             ),
         )  # fmt: skip

@@ -107,8 +107,9 @@ class Decoder(nn.Module):
         self.sharp = BetweenPlaces(own, N_TUNED_NOTES)
         self._keep(grid, statistics)
         self.n_detailed = min(config.detail_partials, grid.n_partials)
-        self.register_buffer("detail_functions", torch.zeros(config.detail_functions, grid.n_frames))
-        self.register_buffer("detail_scale_db", torch.zeros(config.detail_functions, self.n_detailed + grid.n_bands))
+        n_functions = min(config.detail_functions, grid.n_frames)
+        self.register_buffer("detail_functions", torch.zeros(n_functions, grid.n_frames))
+        self.register_buffer("detail_scale_db", torch.zeros(n_functions, self.n_detailed + grid.n_bands))
 
     def _keep(self, grid: SpectrumGrid, statistics: Statistics) -> None:
         """Constants of the graph."""
