@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from neuralsynth.units import db_to_gain
 N_LAYERS = 6
 _DECODE_BATCH = 16
 LEVEL_LAW_DB_PER_DECADE = 40.0  # General MIDI: level follows 40·log10(velocity / 127)
+_STEADY_DB, _FEWEST_FRAMES = 3.0, 4
 _LEAST_RISE = 0.25  # of that law: how much louder a louder layer is at least
 
 #: Gives the velocity layers of some keys, softest first: how a direction of timbre ends.
@@ -37,6 +39,7 @@ class NoteBank:
         self.velocities = np.linspace(spec.velocity_low, spec.velocity_high, count)
         self.rows = SpectrumRows(spec.grid())
         self.directions: dict[int, Layers] = {}
+        self._region = (spec.sustain.start_seconds, spec.sustain.end_seconds) if spec.sustain else None
         self._notes: dict[int, NoteRows] = {}
         self._ways: dict[tuple[int, int], int] = {}  # (key, direction) -> first row
 
@@ -91,13 +94,14 @@ class NoteBank:
         assert isinstance(decoded, Decoded)  # `Patch` refuses other kinds
         return [self._rising(decoded, slice(i * n_layers, (i + 1) * n_layers)) for i in range(len(keys))]
 
-    def layers_for(
-        self, velocities: Sequence[float], grid: SpectrumGrid, keys: Sequence[int]
-    ) -> list[list[VoiceSound]]:
-        """These keys at other velocities and on another grid: what another instrument morphs to."""
-        places = [self.layer_of(velocity) for velocity in velocities]
+    def layers_for(self, other: NoteBank, keys: Sequence[int]) -> list[list[VoiceSound]]:
+        """These keys at the velocities of another bank, on its grid and as steady as it is: its morph's end."""
+        places, grid = [self.layer_of(velocity) for velocity in other.velocities], other.rows.grid
         found = self.layers_at(self.latent, [self._playable(key) for key in keys])
-        return [[regridded(_between(layers, place), self.rows.grid, grid) for place in places] for layers in found]
+        return [
+            [steady(regridded(_between(layers, place), self.rows.grid, grid), grid, other._region) for place in places]
+            for layers in found
+        ]
 
     def _playable(self, key: int) -> int:
         """The key whose spectrum serves `key`: outside the trained range, that of the range's end."""
@@ -117,10 +121,11 @@ class NoteBank:
             wanted_db[layer] = min(wanted_db[layer], wanted_db[layer + 1] - steps_db[layer])
         gains = db_to_gain(np.array(wanted_db) - np.array(levels_db)).astype(np.float32)
         ratios, cents = decoded.ratios[rows], decoded.cents[rows]
-        return [
+        sounds = [
             VoiceSound(p * gain, r, c, n * gain, _tail_rate(frame_seconds, p, n))
             for p, r, c, n, gain in zip(partials, ratios, cents, noise, gains, strict=True)
         ]
+        return [steady(sound, self.rows.grid, self._region) for sound in sounds]
 
 
 def regridded(sound: VoiceSound, grid: SpectrumGrid, to: SpectrumGrid) -> VoiceSound:
@@ -135,6 +140,29 @@ def regridded(sound: VoiceSound, grid: SpectrumGrid, to: SpectrumGrid) -> VoiceS
     noise = np.sqrt(power @ _band_shares(grid.band_edges_hz, to.band_edges_hz))
     cents = np.interp(times, grid.frame_seconds, sound.cents)
     return VoiceSound(partials, ratios.astype(np.float32), cents, noise.astype(np.float32), sound.tail_rate)
+
+
+def steady(sound: VoiceSound, grid: SpectrumGrid, region: tuple[float, float] | None) -> VoiceSound:
+    """A spectrum whose level keeps still in the sustain region (seconds), where a held note goes back and forth.
+
+    What a sound between a sustaining and a decaying one loses there would swell again each time the note turns back. A
+    fall or rise that stays within `_STEADY_DB` is the recordings' own, and left.
+    """
+    if region is None:
+        return sound
+    seconds = grid.frame_seconds
+    inside = (seconds >= region[0]) & (seconds <= region[1])
+    if np.count_nonzero(inside) < _FEWEST_FRAMES:
+        return sound
+    power = 0.5 * np.sum(sound.partials**2, axis=1) + np.sum(sound.noise**2, axis=1)
+    level_db = 10.0 * np.log10(np.maximum(power[inside], 1e-14))
+    slope = float(np.polyfit(seconds[inside], level_db, 1)[0])
+    change_db = slope * (region[1] - region[0])
+    if abs(change_db) <= _STEADY_DB:
+        return sound
+    kept = 1.0 - _STEADY_DB / abs(change_db)
+    gain = db_to_gain(-kept * slope * (np.clip(seconds, *region) - region[0])).astype(np.float32)[:, None]
+    return replace(sound, partials=sound.partials * gain, noise=sound.noise * gain)
 
 
 def _band_shares(edges_hz: np.ndarray, to_hz: np.ndarray) -> np.ndarray:

@@ -98,7 +98,7 @@ def info(what: str, json_: bool) -> None:
 def _facts(instrument) -> list[tuple[str, str]]:
     from neuralsynth.spec import latent_size
 
-    spec, preset = instrument.model.spec, instrument.preset
+    spec, preset = instrument.spec, instrument.preset  # of a model of several, the point that is played
     grid = spec.grid()
     layers = f"{spec.velocity_low} to {spec.velocity_high}" if spec.velocity_high > spec.velocity_low else "one layer"
     length = f"{grid.n_frames} frames over {grid.frame_seconds[-1]:.1f} s"
