@@ -74,9 +74,16 @@ def _frame_weights(frame_seconds: np.ndarray, n_valid: int) -> np.ndarray:
 
 
 def _missed(target: np.ndarray, base: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """By how much `base` misses the target at equal loudness, `[T, R]` in dB, and where either is heard."""
+    """By how much `base` misses the target at the same level, `[T, R]` in dB, and where either is heard.
+
+    First both are made equally loud, then their usual difference is taken off: a few strong partials that the detail
+    will raise shall not count for the level of all.
+    """
     offset = _loudness_db(target, weights) - _loudness_db(base, weights)
     floor = target.max() - HEARD_DB
+    both = (target > floor) & (base + offset > floor)
+    if both.any():
+        offset = float(np.median((target - base)[both]))
     missed = np.maximum(target, floor) - np.maximum(base + offset, floor)
     return missed, (np.maximum(target, base + offset) > floor).astype(np.float64)
 

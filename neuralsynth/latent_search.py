@@ -86,7 +86,7 @@ class LatentSearch:
         """The best places found, nearest first; with `velocity` (MIDI) only the latent is searched."""
         from scipy.optimize import least_squares
 
-        starts = self._starts(velocity)
+        starts = self.starts(velocity)
         bound = max(_LEAST_BOUND, _BEYOND_POINTS + max(float(np.abs(place.latent).max()) for place in starts))
         reach = np.full(self._spec.character_size, min(bound, self._model.latent_reach))
         if velocity is None and self._several_velocities:
@@ -123,7 +123,7 @@ class LatentSearch:
     def _several_velocities(self) -> bool:
         return self._spec.velocity_high > self._spec.velocity_low
 
-    def _starts(self, velocity: int | None) -> list[Place]:
+    def starts(self, velocity: int | None) -> list[Place]:
         """Where the search may begin, the likeliest first: named points, and both ends of every axis at the best."""
         points = self.at_points(velocity)
         best = points[0]

@@ -30,20 +30,20 @@ def learn_detail(vae: Vae, table: NoteTable) -> Detail | None:
     n_functions, n_frames = decoder.detail_functions.shape
     if n_functions == 0:
         return None
-    errors, heard = _errors(vae, table)
+    errors, heard = errors_of(vae, table)
     root = np.sqrt(table.frame_weights().mean(axis=0))
     rows = (errors * heard).reshape(-1, n_frames) * root
     _, vectors = np.linalg.eigh(rows.T @ rows)
     courses = vectors[:, ::-1][:, :n_functions].T / root
     courses *= np.sign(courses.sum(axis=1, keepdims=True)) / np.sqrt(np.mean(courses**2, axis=1, keepdims=True))
-    weights = np.sqrt(np.mean(_weights_of(courses, errors, heard * root) ** 2, axis=0)).T
+    weights = np.sqrt(np.mean(weights_of(courses, errors, heard * root) ** 2, axis=0)).T
     decoder.detail_functions.copy_(torch.tensor(courses, dtype=torch.float32))
     scale_db = np.clip(weights, LEAST_SCALE_DB, MOST_SCALE_DB)
     decoder.detail_scale_db.copy_(torch.tensor(scale_db, dtype=torch.float32))
     return Detail(n_functions, decoder.n_detailed, table.grid.n_bands)
 
 
-def _errors(vae: Vae, table: NoteTable) -> tuple[np.ndarray, np.ndarray]:
+def errors_of(vae: Vae, table: NoteTable) -> tuple[np.ndarray, np.ndarray]:
     """What the decoder misses of each note, in dB, and what of it can be heard (0 or 1): `[M, P' + B, T]` each."""
     n = vae.decoder.n_detailed
     missed, heard = [], []
@@ -60,7 +60,7 @@ def _errors(vae: Vae, table: NoteTable) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(missed).astype(np.float64), np.concatenate(heard).astype(np.float64)
 
 
-def _weights_of(courses: np.ndarray, errors: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def weights_of(courses: np.ndarray, errors: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """How much of each course `[K, T]` is in each error `[M, R, T]`, by weighted least squares: `[M, R, K]`."""
     squared = counts**2
     normal = np.einsum("kt,mrt,jt->mrkj", courses, squared, courses, optimize=True) + np.eye(len(courses))
