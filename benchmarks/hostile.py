@@ -207,7 +207,7 @@ def panic(engine: Engine, messages: list[bytes]) -> tuple[bool, float]:
 
 
 def _has_one_shots(part) -> bool:
-    return part.patch.model.spec.sustain is None
+    return part.patch.spec.sustain is None
 
 
 def sizes(engine: Engine) -> dict[str, int]:

@@ -56,7 +56,7 @@ def measure(instrument: Instrument, texture: float) -> tuple[float, float]:
     preset = instrument.preset
     still = msgspec.structs.replace(preset, sound=msgspec.structs.replace(preset.sound, texture=texture))
     patch = Instrument(still, instrument.model, instrument.path)
-    spec, peaks, steps = instrument.model.spec, [], []
+    spec, peaks, steps = instrument.spec, [], []
     for note in np.linspace(spec.note_low + 2, spec.note_high - 2, 5).round().astype(int).tolist():
         audio = patch([(bytes([0x90, note, 90]), 0.0)], SECONDS, RATE, num_channels=1)[0][int(0.5 * RATE) :]
         levels = partial_levels_db(audio, float(note_to_hz(note)))
@@ -73,7 +73,7 @@ def main() -> None:
     for name in names:
         path = Path(name) if name.endswith(".onnx") else shipped_folder() / f"{name}.onnx"
         instrument = Instrument.load(path)
-        if instrument.model.spec.sustain is not None:
+        if instrument.spec.sustain is not None:
             (peak, moves), (still_peak, still_moves) = measure(instrument, 1.0), measure(instrument, 0.0)
             print(f"| {path.stem} | {peak:.2f} | {moves:.2f} | {still_peak:.2f} | {still_moves:.2f} |")
 

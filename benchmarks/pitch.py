@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("presets", nargs="*", default=[path.stem for path in shipped_presets()])
     for name in parser.parse_args().presets:
         instrument = Instrument.load(load_preset_model(name))
-        spec = instrument.model.spec
+        spec = instrument.spec
         keys = range(spec.note_low, spec.note_high + 1)
         for tracker, cents_of in (("Praat", praat_cents), ("YIN", yin_cents)):
             cents = np.array([cents_of(played(instrument, key), key) for key in keys])

@@ -4,6 +4,7 @@
 
     python export/build.py --recordings FOLDER                     every recipe beside this file, into presets/
     python export/build.py --recordings FOLDER cello --into /tmp   one of them, elsewhere
+    python export/build.py --recordings FOLDER --only-quality      figures of measured.csv into finished instruments
 
 For each recipe: a *twin* is trained without every fifth pitch and scored on those (`neuralsynth score`), then the
 instrument is trained on every recording, gets the twin's figures into its spec, and is checked: it loads through the
@@ -73,9 +74,10 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=1, help="of torch; the shipped files were made with 1")
     parser.add_argument("--without-twin", action="store_true", help="do not measure quality on left-out pitches")
     parser.add_argument("--only-texture", action="store_true", help="measure the texture of finished instruments anew")
+    parser.add_argument("--only-quality", action="store_true", help="put judge.py's figures into finished instruments")
     options = parser.parse_args()
     names = options.recipes or sorted(path.stem for path in HERE.glob("*.toml"))
-    make = retexture if options.only_texture else build
+    make = retexture if options.only_texture else requality if options.only_quality else build
     try:
         checks = [make(name, options) for name in names]
     except NeuralSynthError as error:
@@ -141,6 +143,24 @@ def retexture(name: str, options: argparse.Namespace) -> bool:
     texture = measure_texture(table, sustain_region(table))
     publish(model, options.into, texture=texture)
     print(f"{model.name}: {texture}")
+    return True
+
+
+def requality(name: str, options: argparse.Namespace) -> bool:
+    """Put what `judge.py` measured, every fifth pitch left out, into a finished instrument."""
+    from measured import HERE as FIGURES
+    from measured import read_rows
+
+    recipe, model = read_recipe(name), options.into / f"{name}.onnx"
+    rows = {row.key: row for row in read_rows(FIGURES / "measured.csv")}
+    row = rows.get((name, "left-out", recipe.seed))
+    if row is None:
+        print(f"{name}: is not in measured.csv; measure it with judge.py, or build it with its twin")
+        return True
+    names = [field for field in Quality.__struct_fields__ if field.endswith("_db")]
+    quality = Quality(**{field: getattr(row, field) for field in names}, n_recordings=row.n_recordings)
+    publish(model, options.into, quality)
+    print(f"{model.name}: {quality}")
     return True
 
 
@@ -214,7 +234,7 @@ def check(path: Path, quality: Quality | None) -> bool:
     from neuralsynth.instrument import Instrument
 
     instrument = Instrument.load(path)
-    off = tuning_errors(instrument)
+    off = {key: cents for one in at_each_instrument(instrument) for key, cents in tuning_errors(one).items()}
     share = float(np.mean(np.abs(list(off.values())) <= IN_TUNE_CENTS))
     worst = max(off, key=lambda note: abs(off[note]))
     print(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB, {share:.1%} of {len(off)} notes within "
@@ -225,19 +245,34 @@ def check(path: Path, quality: Quality | None) -> bool:
     return share >= LEAST_IN_TUNE
 
 
-def tuning_errors(instrument) -> dict[int, float]:
-    """Cents by which each note of the range, at three velocities, is heard off its pitch (the median of the three)."""
+def at_each_instrument(instrument) -> list:
+    """The instrument at its default point, or at each point that has a range of its own."""
+    from neuralsynth.instrument import Instrument
+
+    sound = instrument.preset.sound
+    presets = [
+        msgspec.structs.replace(instrument.preset, sound=msgspec.structs.replace(sound, point=point))
+        for point in instrument.model.spec.traits or [None]
+    ]
+    return [Instrument(preset, instrument.model, instrument.path) for preset in presets]
+
+
+def tuning_errors(instrument) -> dict[tuple[str | None, int, int], float]:
+    """Cents by which each note of the range, at three velocities, is heard off its pitch; by point, note, velocity."""
     from neuralsynth.scoring import play_spectrum
     from neuralsynth.units import note_to_hz
 
-    spec, model = instrument.model.spec, instrument.model
+    spec, model = instrument.spec, instrument.model
+    point = instrument.preset.sound.point
     sustain = (spec.sustain.start_seconds, spec.sustain.end_seconds) if spec.sustain else None
     off = {}
     for note in range(spec.note_low, spec.note_high + 1):
         for velocity in (spec.velocity_low, (spec.velocity_low + spec.velocity_high) // 2, spec.velocity_high):
             batch = model.decode(instrument.latent[None], np.array([note]), np.array([velocity / 127.0]))
             audio = play_spectrum(batch.note(0, spec.grid()), float(note), HEARD_RATE, HEARD_RATE, sustain)
-            off[note, velocity] = 1200.0 * np.log2(heard_pitch_hz(audio, HEARD_RATE, note) / float(note_to_hz(note)))
+            off[point, note, velocity] = 1200.0 * np.log2(
+                heard_pitch_hz(audio, HEARD_RATE, note) / float(note_to_hz(note))
+            )
     return off
 
 

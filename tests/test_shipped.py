@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -12,7 +13,7 @@ from neuralsynth.engine import Engine
 from neuralsynth.events import Event
 from neuralsynth.instrument import Instrument
 from neuralsynth.model import InstrumentModel
-from neuralsynth.preset import load_preset, shipped_folder, shipped_presets
+from neuralsynth.preset import bare_preset, load_preset, shipped_folder, shipped_presets
 from neuralsynth.units import gain_to_db
 
 RATE = 44_100
@@ -28,9 +29,19 @@ def preset(request):
     return Instrument.load(request.param)
 
 
-@pytest.fixture(scope="module", params=MODELS)
+def places(model):
+    """The points of a model that are instruments of their own; else its default one."""
+    spec = InstrumentModel.load(shipped_folder() / f"{model}.onnx").spec
+    return [(model, point) for point in spec.traits or [""]]
+
+
+@pytest.fixture(scope="module", params=[place for model in MODELS for place in places(model)], ids="-".join)
 def bare(request):
-    return Instrument.load(shipped_folder() / f"{request.param}.onnx")
+    model, point = request.param
+    path = shipped_folder() / f"{model}.onnx"
+    preset = bare_preset(path)
+    preset = msgspec.structs.replace(preset, sound=msgspec.structs.replace(preset.sound, point=point or None))
+    return Instrument(preset, InstrumentModel.load(path), path)
 
 
 def held(instrument, key, velocity=90, seconds=1.0):
@@ -43,7 +54,7 @@ def test_the_three_first_instruments_are_here():
 
 @pytest.mark.parametrize("tracker", [praat_cents, yin_cents])
 def test_every_key_is_in_tune_within_ten_cents_by_two_trackers(bare, tracker):
-    spec = bare.model.spec
+    spec = bare.spec
     keys = range(spec.note_low, spec.note_high + 1)
     cents = {key: tracker(played(bare, key), key) for key in keys}
     outside = {key: round(value, 1) for key, value in cents.items() if not abs(value) <= 10.0}
@@ -66,7 +77,7 @@ def test_any_key_is_bounded_and_falls_silent_within_the_tail(preset, key, veloci
 
 
 def test_loudness_rises_with_velocity(bare):
-    spec = bare.model.spec
+    spec = bare.spec
     keys = (spec.note_low + 5, (spec.note_low + spec.note_high) // 2, spec.note_high - 5)
     assert least_rise_db(bare, keys, range(1, 128, 7)) > 0.0
 
@@ -82,7 +93,7 @@ def test_ways_between_points_and_instruments_are_even_and_in_tune():
 
 
 def test_a_held_note_sustains_or_decays_as_its_spec_says(bare):
-    spec = bare.model.spec
+    spec = bare.spec
     audio = held(bare, (spec.note_low + spec.note_high) // 2, seconds=9.0)
     early, late = (gain_to_db(np.sqrt(np.mean(audio[int(s * RATE) : int((s + 0.5) * RATE)] ** 2))) for s in (0.5, 8.5))
     assert (late > early - 12) if spec.sustain else (late < early - 20)
