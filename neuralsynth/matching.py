@@ -37,6 +37,7 @@ __all__ = ["Heard", "Match", "base_preset", "hear", "match", "match_all", "save_
 
 _GAIN_DB = (-60.0, 24.0)  # what a preset may say
 _MISSED_DB = 0.5  # a level missed by more is told
+MOST_MATCHED = 4  # models that are searched for one recording
 _CANDIDATES, _POINTS = 2, 3  # places of the search and named points that are listened to
 
 
@@ -96,12 +97,22 @@ def match_all(
     velocity: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Match]:
-    """A match of each preset's model, the closest first; `progress` is called with (done, total)."""
-    bases, found = list(bases), []
+    """Matches of the models whose points lie nearest, the closest first; `progress` is called with (done, total).
+
+    Of many models the `MOST_MATCHED` most promising are searched.
+    """
+    bases = list(bases)
+    steps = len(bases) + min(len(bases), MOST_MATCHED)
+    tell = progress or (lambda _done, _total: None)
+    promising = []
     for done, base in enumerate(bases, 1):
-        found.append(match(heard, base, velocity))
-        if progress is not None:
-            progress(done, len(bases))
+        promising.append(_Matching(heard, base, velocity))
+        promising[-1].prepare()
+        tell(done, steps)
+    found = []
+    for done, one in enumerate(sorted(promising, key=lambda m: m.promise)[:MOST_MATCHED], len(bases) + 1):
+        found.append(one.result())
+        tell(done, steps)
     return sorted(found, key=lambda one: one.match_db)
 
 
@@ -174,6 +185,11 @@ class _Matching:
         encoder = Encoder.beside(base.model_path)
         self._search = LatentSearch(self._model, self._analysis, self._note, heard.sample_rate, encoder)
         self._wanted_velocity = velocity
+        self.promise = float("inf")
+
+    def prepare(self) -> None:
+        """Look how near the model's points are."""
+        self.promise = self._search.at_points(self._wanted_velocity)[0].cost
 
     def result(self) -> Match:
         """Search, fit, play and tell."""
