@@ -23,7 +23,7 @@ import numpy as np
 from neuralsynth.analysis.descriptors import UNITS, describe
 from neuralsynth.errors import NeuralSynthError, UsageError
 from neuralsynth.model import Decoded, InstrumentModel
-from neuralsynth.preset import shipped_folder
+from neuralsynth.preset import shipped_models
 from neuralsynth.spec import InstrumentSpec
 
 LEAST_OWN, MOST_OTHER = 0.9, 0.4
@@ -139,7 +139,7 @@ def main() -> int:
     options = parser.parse_args()
     results = []
     try:
-        for path in options.instruments or sorted(shipped_folder().glob("*.onnx")):
+        for path in options.instruments or shipped_models():
             results += measure(InstrumentModel.load(path), options.draws, options.notes, options.seed)
     except NeuralSynthError as error:
         print(f"axes: {error}", file=sys.stderr)

@@ -32,7 +32,7 @@ from neuralsynth.analysis.folder import Recording, read_folder
 from neuralsynth.errors import NeuralSynthError, UsageError
 from neuralsynth.instrument import Instrument
 from neuralsynth.note_bank import NoteBank
-from neuralsynth.preset import shipped_folder
+from neuralsynth.preset import shipped_models
 from neuralsynth.spec import InstrumentSpec, point_name
 from neuralsynth.training.analyses import analyse_recordings
 from neuralsynth.training.dataset import NoteTable, build_table
@@ -195,7 +195,7 @@ def _measured(options: argparse.Namespace, kept: Path) -> tuple[list[Layers], di
     if not options.recordings.is_dir():
         raise UsageError(f"{options.recordings}: is no folder; give the one that holds the recordings' folders")
     found, rises = [], {}
-    for path in options.instruments or sorted(shipped_folder().glob("*.onnx")):
+    for path in options.instruments or shipped_models():
         instrument = Instrument.load(path)
         spec = instrument.model.spec
         rises[path.stem] = least_rise_db(instrument, np.linspace(spec.note_low, spec.note_high, 5).round().astype(int))

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from neuralsynth.instrument import Instrument
-from neuralsynth.preset import shipped_folder
+from neuralsynth.preset import shipped_folder, shipped_models
 from neuralsynth.units import note_to_hz
 
 RATE, SECONDS, STEP_SECONDS = 24_000, 10.0, 0.01
@@ -67,7 +67,7 @@ def measure(instrument: Instrument, texture: float) -> tuple[float, float]:
 
 def main() -> None:
     """Print the table."""
-    names = sys.argv[1:] or sorted(path.stem for path in shipped_folder().glob("*.onnx"))
+    names = sys.argv[1:] or [path.stem for path in shipped_models()]
     print("| instrument | loop peak | movement, dB | loop peak, texture off | movement, dB |")
     print("| --- | --: | --: | --: | --: |")
     for name in names:

@@ -27,7 +27,7 @@ from neuralsynth.analysis import distance
 from neuralsynth.errors import NeuralSynthError
 from neuralsynth.instrument import Instrument
 from neuralsynth.model import Decoded, InstrumentModel
-from neuralsynth.preset import bare_preset, shipped_folder
+from neuralsynth.preset import bare_preset, shipped_models
 from neuralsynth.preset_sections import Morph
 from neuralsynth.scoring import play_spectrum
 from neuralsynth.spec import InstrumentSpec
@@ -142,7 +142,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args()
     try:
-        models = [InstrumentModel.load(p) for p in options.instruments or sorted(shipped_folder().glob("*.onnx"))]
+        models = [InstrumentModel.load(p) for p in options.instruments or shipped_models()]
         found = list(ways(models, options.pairs, options.seconds, options.seed))
     except NeuralSynthError as error:
         print(f"morph: {error}", file=sys.stderr)

@@ -21,7 +21,7 @@ from benchmarks.dynamics import tabulated, trained_on
 from neuralsynth.analysis.descriptors import UNITS, describe
 from neuralsynth.errors import NeuralSynthError, UsageError
 from neuralsynth.instrument import Instrument
-from neuralsynth.preset import shipped_folder
+from neuralsynth.preset import shipped_models
 from neuralsynth.spectrum import stretched_ratios
 from neuralsynth.training.dataset import NoteTable
 from neuralsynth.training.turns import TURNS, Levels, turned_note
@@ -58,7 +58,7 @@ def main() -> int:
     results: list[AxisResult] = []
     try:
         with tempfile.TemporaryDirectory(prefix="turns-") as passing:
-            for path in options.instruments or sorted(shipped_folder().glob("*.onnx")):
+            for path in options.instruments or shipped_models():
                 instrument = Instrument.load(path)
                 recordings = trained_on(instrument.model.spec, options.recordings)
                 if not recordings:

@@ -14,7 +14,7 @@ from neuralsynth.errors import ModelError
 from neuralsynth.model import MAX_FILE_BYTES, open_session, reason
 from neuralsynth.model_gate import approve
 from neuralsynth.regular_file import read_regular_file
-from neuralsynth.spec import ENCODER_KEY, EncoderSpec
+from neuralsynth.spec import ENCODER_KEY, ENCODER_SUFFIX, EncoderSpec
 from neuralsynth.spectrum import NoteSpectrum
 
 INPUTS, OUTPUTS = ("partials", "noise", "note", "velocity"), ("mean", "deviation")
@@ -70,4 +70,4 @@ class Encoder:
 
 def encoder_path(model_path: Path) -> Path:
     """Where the encoder of an instrument file lies."""
-    return model_path.with_name(f"{model_path.stem}.encoder.onnx")
+    return model_path.with_name(f"{model_path.stem}{ENCODER_SUFFIX}")

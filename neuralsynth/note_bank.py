@@ -39,7 +39,7 @@ class NoteBank:
         self.velocities = np.linspace(spec.velocity_low, spec.velocity_high, count)
         self.rows = SpectrumRows(spec.grid())
         self.directions: dict[int, Layers] = {}
-        self._region = (spec.sustain.start_seconds, spec.sustain.end_seconds) if spec.sustain else None
+        self.region = (spec.sustain.start_seconds, spec.sustain.end_seconds) if spec.sustain else None
         self._notes: dict[int, NoteRows] = {}
         self._ways: dict[tuple[int, int], int] = {}  # (key, direction) -> first row
 
@@ -94,12 +94,18 @@ class NoteBank:
         assert isinstance(decoded, Decoded)  # `Patch` refuses other kinds
         return [self._rising(decoded, slice(i * n_layers, (i + 1) * n_layers)) for i in range(len(keys))]
 
-    def layers_for(self, other: NoteBank, keys: Sequence[int]) -> list[list[VoiceSound]]:
-        """These keys at the velocities of another bank, on its grid and as steady as it is: its morph's end."""
-        places, grid = [self.layer_of(velocity) for velocity in other.velocities], other.rows.grid
+    def layers_for(
+        self,
+        velocities: Sequence[float],
+        grid: SpectrumGrid,
+        keys: Sequence[int],
+        region: tuple[float, float] | None = None,
+    ) -> list[list[VoiceSound]]:
+        """These keys at other velocities, on another grid, and steady in another sustain region: the end of a morph."""
+        places = [self.layer_of(velocity) for velocity in velocities]
         found = self.layers_at(self.latent, [self._playable(key) for key in keys])
         return [
-            [steady(regridded(_between(layers, place), self.rows.grid, grid), grid, other._region) for place in places]
+            [steady(regridded(_between(layers, place), self.rows.grid, grid), grid, region) for place in places]
             for layers in found
         ]
 
@@ -125,7 +131,7 @@ class NoteBank:
             VoiceSound(p * gain, r, c, n * gain, _tail_rate(frame_seconds, p, n))
             for p, r, c, n, gain in zip(partials, ratios, cents, noise, gains, strict=True)
         ]
-        return [steady(sound, self.rows.grid, self._region) for sound in sounds]
+        return [steady(sound, self.rows.grid, self.region) for sound in sounds]
 
 
 def regridded(sound: VoiceSound, grid: SpectrumGrid, to: SpectrumGrid) -> VoiceSound:

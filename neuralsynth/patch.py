@@ -176,7 +176,8 @@ class Patch:
         directions = self.bank.directions
         if other is not None:
             far = other.bank
-            directions[0] = lambda keys: far.layers_for(self.bank, keys)
+            own, velocities = self.bank, self.bank.velocities.tolist()
+            directions[0] = lambda keys: far.layers_for(velocities, own.rows.grid, keys, own.region)
         elif self.preset.morph.point:
             directions[0] = self._at(self._latent(self.preset.morph.point, self.preset.sound.axes))
         for i, name in enumerate(self.panel.controls):

@@ -34,6 +34,7 @@ from neuralsynth.preset_sections import (
 )
 from neuralsynth.routes import Route
 from neuralsynth.settings import check_version, checked_line, checked_struct, checked_tables
+from neuralsynth.spec import ENCODER_SUFFIX
 from neuralsynth.storage import whole_file
 from neuralsynth.toml_file import read_toml, refuse_unknown, toml_lines, toml_value
 
@@ -151,6 +152,11 @@ def shipped_folder() -> Path:
     """Where the presets that come with neuralsynth lie: in the wheel, or beside the package in a checkout."""
     package = Path(__file__).parent
     return package / "presets" if (package / "presets").is_dir() else package.parent / "presets"
+
+
+def shipped_models() -> list[Path]:
+    """The instrument files that come with neuralsynth, by name; their encoders are not among them."""
+    return sorted(path for path in shipped_folder().glob("*.onnx") if not path.name.endswith(ENCODER_SUFFIX))
 
 
 def shipped_presets() -> list[Path]:

@@ -21,7 +21,7 @@ from neuralsynth.spectrum import SpectrumGrid
 
 FORMAT_VERSION = 1
 METADATA_KEY = "neuralsynth"
-ENCODER_KEY = "neuralsynth-encoder"
+ENCODER_KEY, ENCODER_SUFFIX = "neuralsynth-encoder", ".encoder.onnx"
 
 #: Limits a file must keep, so that a hostile one cannot ask for the whole memory.
 MAX_FRAMES, MAX_PARTIALS, MAX_BANDS, MAX_LATENT_SIZE, MAX_NAMED = 1024, 512, 256, 2048, 1024

@@ -12,6 +12,7 @@ import torch
 from neuralsynth.errors import ModelError, UsageError
 from neuralsynth.model import InstrumentModel
 from neuralsynth.model_graph import OPERATORS, check_graph
+from neuralsynth.preset import shipped_models
 from neuralsynth.spec import Detail, InstrumentSpec, Quality
 from neuralsynth.spectrum import SpectrumGrid
 from neuralsynth.training import export, tuning, vae
@@ -216,7 +217,7 @@ def test_every_recipe_is_read_and_names_the_origin_and_licence_of_its_recordings
 
 
 def test_every_shipped_model_was_made_by_a_recipe_and_says_its_licence(workshop):
-    models = sorted((workshop.HERE.parent / "presets").glob("*.onnx"))
+    models = shipped_models()
     assert models
     for path in models:
         recipe, spec = workshop.read_recipe(path.stem), InstrumentModel.load(path).spec

@@ -13,7 +13,7 @@ from neuralsynth.engine import Engine
 from neuralsynth.events import Event
 from neuralsynth.instrument import Instrument
 from neuralsynth.model import InstrumentModel
-from neuralsynth.preset import bare_preset, load_preset, shipped_folder, shipped_presets
+from neuralsynth.preset import bare_preset, load_preset, shipped_folder, shipped_models, shipped_presets
 from neuralsynth.units import gain_to_db
 
 RATE = 44_100
@@ -21,7 +21,7 @@ PRESETS = [path.stem for path in shipped_presets()]
 #: Made of single-cycle waveforms: every waveform was learned, so none was left out to score on, and nothing in it moves
 #: or is noise that an axis could turn. How exactly the waveforms come back is measured when it is built (export/build.py).
 OF_CYCLES = {"single-cycles"}
-MODELS = sorted(path.stem for path in shipped_folder().glob("*.onnx"))
+MODELS = [path.stem for path in shipped_models()]
 
 
 @pytest.fixture(scope="module", params=PRESETS)
