@@ -56,11 +56,13 @@ def _part(name: str, rows: Iterable[tuple[str, Preset]]) -> str:
 
 
 def _made_of(preset: Preset) -> str:
-    """The models that a preset plays, or its layers."""
+    """The models that a preset plays, the points between which it lies, or its layers."""
     if preset.layers:
         return " + ".join(dict.fromkeys(Path(layer.preset).stem for layer in preset.layers))
-    other = Path(preset.morph.to).stem
-    return f"{preset.model_path.stem} → {other}" if other else preset.model_path.stem
+    model, point, morph = preset.model_path.stem, preset.sound.point, preset.morph
+    if morph.point:
+        return f"{model}: {point} → {morph.point}" if point else f"{model} → {morph.point}"
+    return f"{model} → {Path(morph.to).stem}" if morph.to else model
 
 
 def main(path: Path) -> None:

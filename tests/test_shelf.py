@@ -23,6 +23,8 @@ DESIGNED = {
     for preset in [load_preset(path)]
     if family_of(path.stem, preset) != "Instruments"
 }
+#: Between two points of one latent space, and not moving fast by themselves.
+HYBRIDS = [name for name, preset in DESIGNED.items() if preset.morph.point and "hybrid" in preset.tags]
 ENSEMBLES = [name for name, preset in DESIGNED.items() if family_of(name, preset) == "Ensembles"]
 #: What a sentence may promise, and the messages that ask for it once a note sounds.
 PROMISES = {
@@ -44,6 +46,7 @@ class Played:
         self.keys = [31, 36, 40, 43] if "bass" in self.preset.tags else [55, 60, 64, 67]
         self.attack_seconds = max(zone.envelope.attack_seconds for zone in zones)
         self.is_solo = any(zone.voices.mode != "poly" for zone in zones)
+        self.sustains = patch.spec.sustain is not None
         self.engine = Engine(patch, RATE, 4096)
 
     def chord(self, velocity=100, message=None, seconds=None):
@@ -60,6 +63,11 @@ class Played:
 
 @pytest.fixture(scope="module", params=DESIGNED)
 def played(request):
+    return Played(request.param)
+
+
+@pytest.fixture(scope="module", params=HYBRIDS)
+def hybrid(request):
     return Played(request.param)
 
 
@@ -118,6 +126,26 @@ def test_what_its_sentence_promises_is_heard(played):
         assert np.sqrt(np.mean((moved - plain) ** 2)) > 0.2 * np.sqrt(np.mean(plain**2)), word
 
 
+def test_a_touch_that_its_sentence_speaks_of_changes_the_tone(played):
+    if not re.search(r"\btouch", played.preset.says) or played.preset.layers:
+        return
+    tones = []
+    for velocity in (30, 120):
+        tone = np.abs(np.fft.rfft(np.diff(played.notes(played.keys[1:2], velocity, seconds=0.7).mean(axis=0), 2)))
+        tones.append(tone / np.linalg.norm(tone))
+    assert np.linalg.norm(tones[1] - tones[0]) > 0.15
+
+
+def test_a_held_hybrid_does_not_pump_though_one_of_the_two_may_decay(hybrid):
+    if not hybrid.sustains:
+        return
+    audio = hybrid.notes(hybrid.keys[1:2], seconds=6.0 + hybrid.attack_seconds)
+    half = RATE // 2
+    held = audio[:, int((1.0 + hybrid.attack_seconds) * RATE) :].mean(axis=0)
+    levels_db = [gain_to_db(np.sqrt(np.mean(held[i : i + half] ** 2))) for i in range(0, len(held) - half, half)]
+    assert max(levels_db) - min(levels_db) < 5.0, levels_db
+
+
 def test_no_two_strikes_of_an_ensemble_are_alike_and_neither_are_its_sides(ensemble):
     engine, key = ensemble.engine, ensemble.keys[1]
     engine.reset()
@@ -141,5 +169,6 @@ def test_sections_begin_spread_over_ten_to_a_hundred_milliseconds():
 
 def test_the_page_of_presets_is_current():
     text = (ROOT / "docs" / "presets.md").read_text(encoding="utf-8")
+    assert "| orchestra: alto-flute → violin |" in text
     assert text == page(), "run: python -m neuralsynth.gallery_page docs/presets.md"
     assert set(re.findall(r"^\| `([a-z0-9-]+)`", text, re.MULTILINE)) == {path.stem for path in shipped_presets()}
