@@ -158,7 +158,7 @@ def requality(name: str, options: argparse.Namespace) -> bool:
         print(f"{name}: is not in measured.csv; measure it with judge.py, or build it with its twin")
         return True
     names = [field for field in Quality.__struct_fields__ if field.endswith("_db")]
-    quality = Quality(**{field: getattr(row, field) for field in names}, n_recordings=row.n_recordings)
+    quality = Quality(**{field: getattr(row, field) for field in names}, n_recordings=row.n_judged)
     publish(model, options.into, quality)
     print(f"{model.name}: {quality}")
     return True

@@ -22,6 +22,7 @@ from neuralsynth.units import hz_to_mel, mel_to_hz
 #: FFT size -> mel bands; one that resolves partials and one that resolves attacks.
 RESOLUTIONS = {512: 64, 2048: 128}
 SAMPLE_RATE = 44_100.0
+LOUDEST_DB = 6.0  # of full scale: no recording has a partial beyond
 AUDIBLE_DB = 80.0  # below a note's loudest band
 TABLE_STEPS_PER_OCTAVE = 96
 
@@ -51,9 +52,14 @@ class MelEar(nn.Module):
         step = TABLE_STEPS_PER_OCTAVE * torch.log2(frequency_hz.clamp(min=15.0) / 15.0)
         index = step.round().long()
         response = self.tones[index.clamp(max=self.n_steps - 1)] * (index < self.n_steps)[:, :, None]
-        tones = torch.bmm(response.transpose(1, 2), torch.exp(partials_db.clamp(-140.0, 20.0) * 0.1151292546))
-        noise = torch.einsum("bm,nbt->nmt", self.noises**2, torch.exp(noise_db.clamp(-140.0, 20.0) * 0.2302585093))
+        tones = torch.bmm(response.transpose(1, 2), torch.exp(_bounded(partials_db) * 0.1151292546))
+        noise = torch.einsum("bm,nbt->nmt", self.noises**2, torch.exp(_bounded(noise_db) * 0.2302585093))
         return 4.3429448 * torch.log(tones**2 + noise + 1e-14)
+
+
+def _bounded(level_db: Tensor) -> Tensor:
+    """Levels that can be made powers of; what is far too loud is held down and still pushed back."""
+    return torch.minimum(level_db, LOUDEST_DB + 0.1 * (level_db - LOUDEST_DB)).clamp(-140.0, 60.0)
 
 
 class HarmonicEar(nn.Module):
@@ -153,67 +159,47 @@ def divergence(mean: Tensor, log_variance: Tensor, free_nats: float) -> Tensor:
     return functional.relu(kl - free_nats).sum()
 
 
-ATTACK_SECONDS, ATTACKED_SECONDS = (0.001, 0.3), 0.1
-HEARD_DB, FADING_DB = 60.0, 30.0  # below its loudest moment a note is not heard, and counts less on the way there
-DECAY_DB, SLOW_DB_PER_SECOND = 8.0, 3.0  # what a decay wrong by its own size costs, and the least such size
+ATTACK_SECONDS = (0.001, 0.3)
 
 
 class Qualities(nn.Module):
     """What axes are named after, told apart: brightness, noisiness, attack, decay (`analysis.descriptors`).
 
     A mel distance hardly notices when weak partials stand in for noise, or when a note is late by a few milliseconds;
-    the turned notes of a batch differ in just that.
+    the turned notes of a batch differ in just that. All are differences of levels frame by frame, or of energies: were
+    a slope compared, one loud frame at the far end could set it right.
     """
 
-    seconds: Tensor
-    times: Tensor
     octaves: Tensor
     early: Tensor
 
     def __init__(self, grid: SpectrumGrid) -> None:
         super().__init__()
-        self.register_buffer("seconds", torch.tensor(np.gradient(grid.frame_seconds), dtype=torch.float32))
-        self.register_buffer("times", torch.tensor(grid.frame_seconds, dtype=torch.float32))
         self.register_buffer("octaves", torch.log2(torch.arange(1.0, grid.n_partials + 1.0)))
         # An attack is heard on a logarithmic scale of time.
-        first, last = ATTACK_SECONDS
-        place = np.log2(np.clip(grid.frame_seconds, first, last))
-        early = np.gradient(place)
+        early = np.gradient(np.log2(np.clip(grid.frame_seconds, *ATTACK_SECONDS)))
         self.register_buffer("early", torch.tensor(early / max(early.sum(), 1e-9), dtype=torch.float32))
 
     def forward(
         self, decoded: Decoded, partials_db: Tensor, noise_db: Tensor, weights: Tensor, brightness_db_per_octave: float
     ) -> Tensor:
-        """Difference of decoded notes to a batch, all four together in dB: `[N]`."""
-        found = self._of(decoded.partials_db, decoded.noise_db)
+        """Difference of decoded notes to a batch, all together in dB: `[N]`; `weights` `[N, T]`: what frames count."""
+        share = weights / weights.sum(1, keepdim=True)
+        found = self._of(decoded.partials_db, decoded.noise_db, share)
         with torch.no_grad():
-            wanted = self._of(torch.where(decoded.partials_db > FLOOR_DB, partials_db, FLOOR_DB), noise_db)
+            heard_db = torch.where(decoded.partials_db > FLOOR_DB, partials_db, FLOOR_DB)
+            wanted = self._of(heard_db, noise_db, share)
         floor = wanted[0].amax(dim=1, keepdim=True) - AUDIBLE_DB
         course = (torch.maximum(found[0], floor) - torch.maximum(wanted[0], floor)).abs()
-        level = (course * weights).sum(1) / weights.sum(1) + course @ self.early
-        counts = self._after_attack(wanted[0])
-        fall, wanted_fall = (self._slope(levels, counts) for levels in (found[0], wanted[0]))
-        decay = DECAY_DB * (fall - wanted_fall).abs() / (wanted_fall.abs() + SLOW_DB_PER_SECOND)
+        level = 2.0 * (course * share).sum(1) + course @ self.early
         brightness = brightness_db_per_octave * (found[1] - wanted[1]).abs()
-        return level + decay + brightness + (found[2] - wanted[2]).abs()
+        return level + brightness + (found[2] - wanted[2]).abs()
 
-    def _after_attack(self, level_db: Tensor) -> Tensor:
-        """What each frame counts for the decay, `[N, T]`: nothing in the attack and where it is not heard."""
-        heard = ((level_db - level_db.amax(dim=1, keepdim=True) + HEARD_DB) / FADING_DB).clamp(0.0, 1.0) * self.seconds
-        start = (0.2 * heard.sum(1, keepdim=True)).clamp(max=ATTACKED_SECONDS)
-        return (self.times / start - 1.0).clamp(1e-6, 1.0) * heard
-
-    def _slope(self, level_db: Tensor, weight: Tensor) -> Tensor:
-        """Slope of the straight line through weighted levels `[N, T]`, dB per second."""
-        share = weight / (weight.sum(1, keepdim=True) + 1e-9)
-        away = self.times - (share * self.times).sum(1, keepdim=True)
-        return (share * away * level_db).sum(1) / ((share * away**2).sum(1) + 1e-9)
-
-    def _of(self, partials_db: Tensor, noise_db: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _of(self, partials_db: Tensor, noise_db: Tensor, share: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Level of the partials over time in dB `[N, T]`, brightness in octaves `[N]`, noisiness in dB `[N]`."""
-        power = 0.5 * torch.exp(partials_db.clamp(-140.0, 20.0) * 0.2302585093)
-        noise_energy = torch.exp(noise_db.clamp(-140.0, 20.0) * 0.2302585093).sum(1) @ self.seconds
-        energy = power @ self.seconds
+        power = 0.5 * torch.exp(_bounded(partials_db) * 0.2302585093)
+        noise_energy = (torch.exp(_bounded(noise_db) * 0.2302585093).sum(1) * share).sum(1)
+        energy = (power * share[:, None, :]).sum(2)
         weight = torch.sqrt(energy + 1e-12)
         brightness = (weight @ self.octaves) / weight.sum(1)
         level_db = 4.3429448 * torch.log(power.sum(1) + 1e-12)
