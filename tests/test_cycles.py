@@ -200,7 +200,7 @@ def test_the_dry_run_says_that_these_are_cycles(tmp_path):
 
 TINY = TrainConfig(
     steps=250, seed=1, threads=1, batch_size=24, n_partials=64,
-    model=VaeConfig(width=48, latent_size=6, condition_size=48),
+    model=VaeConfig(width=48, latent_size=10, condition_size=48),
 )  # fmt: skip
 
 

@@ -238,8 +238,8 @@ ENTRIES = st.builds(
     .filter(lambda t: t.isprintable() and t.strip())
     .map("axes.{}".format),
     channel=st.none() | st.integers(0, 15),
-    low=st.floats(0.0, 1.0),
-    high=st.floats(0.0, 1.0) | st.sampled_from([0, 1]),
+    low=st.floats(0.0, 1.0, allow_subnormal=False),
+    high=st.floats(0.0, 1.0, allow_subnormal=False) | st.sampled_from([0, 1]),
 )
 
 

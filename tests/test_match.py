@@ -210,7 +210,7 @@ def refusal(capsys, *arguments):
 
 SOUNDS = {
     "silent": (np.zeros(RATE), "is silent"),
-    "short": (0.3 * np.ones(400), "a note lasts at least 50 ms"),
+    "short": (0.3 * np.sin(np.arange(0.0, 37.0, 0.05)), "a note lasts at least 50 ms"),
     "noise": (0.1 * np.random.default_rng(3).standard_normal(RATE), "has no clear pitch"),
 }
 
