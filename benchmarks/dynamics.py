@@ -90,7 +90,8 @@ def compare(instrument: Instrument, table: NoteTable) -> list[Layers]:
             if len(steps):
                 velocities = (round(float(v) * 127.0) for v in (softer, louder))
                 means = (float(x) for x in np.mean(steps, axis=0))
-                found.append(Layers(instrument.name, point, *velocities, len(steps), *means))
+                called = point if len(table.groups) == 1 else f"{instrument.path.stem}: {point}"
+                found.append(Layers(instrument.name, called, *velocities, len(steps), *means))
     return found
 
 
