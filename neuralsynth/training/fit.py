@@ -25,6 +25,7 @@ from neuralsynth.training.dataset import NoteTable
 from neuralsynth.training.losses import (
     Ear,
     LossWeights,
+    MelEar,
     Qualities,
     divergence,
     mel_distance,
@@ -87,7 +88,7 @@ class VaeTraining(LightningModule):
         self.average.load_state_dict(vae.state_dict())
         self.average.requires_grad_(False).eval()
         self.schedule, self.first_step = schedule, first_step
-        self.weights = LossWeights()
+        self.weights = LossWeights() if isinstance(ear, MelEar) else LossWeights(qualities=0.0)  # cycles stand still
         self.last_losses: dict[str, float] = {}
 
     @property

@@ -33,7 +33,7 @@ except ImportError as error:
 
 from neuralsynth.analysis.folder import Folder, read_folder
 from neuralsynth.spec import Detail, InstrumentSpec, Provenance, point_name
-from neuralsynth.training.augment import Batches
+from neuralsynth.training.augment import Batches, Mixing
 from neuralsynth.training.checkpoints import Run
 from neuralsynth.training.config import TrainConfig, TrainResult
 from neuralsynth.training.cycles import begin, suited
@@ -121,7 +121,8 @@ class _Job:
         self.started, self.show_progress = started, show_progress
         self.grid = data.train.grid
         self.ear: Ear = HarmonicEar(self.grid) if data.holds_cycles else MelEar(self.grid)
-        self.batches = Batches(data.train, config.seed, config.batch_size)
+        apart = Mixing(instruments=0.0) if data.holds_cycles else None  # of cycles each is wanted exactly
+        self.batches = Batches(data.train, config.seed, config.batch_size, apart)
 
     def run_all(self, plan: dict[str, Any] | None, say: Say) -> TrainResult:
         """Train, finish and export."""
