@@ -311,15 +311,15 @@ def test_the_ear_agrees_with_the_spectrogram_of_the_sound():
 
 
 def analysed_at(levels_db, noise_db=-90.0):
-    """Analyses of one tone at these levels, one per (note, velocity)."""
+    """Analyses of one tone at these levels, one per (note, velocity) or (note, velocity, instrument)."""
     grid = SpectrumGrid.warped(32, 0.5, 4, 8)
     made = []
-    for (note, velocity), level in levels_db.items():
+    for (note, velocity, *group), level in levels_db.items():
         partials = np.full((32, 4), 10 ** (level / 20))
         spectrum = NoteSpectrum(
             grid, partials, np.arange(1.0, 5.0), np.zeros(32), np.full((32, 8), 10 ** (noise_db / 20))
         )
-        recording = SimpleNamespace(path="x", note=note, velocity=velocity, digest=f"{note}{velocity}", group="")
+        recording = SimpleNamespace(path="x", note=note, velocity=velocity, digest=f"{note}{velocity}", group="".join(group))
         made.append((recording, NoteAnalysis(spectrum, 1.0, 0.0, 32, 0.0, True)))
     return dataset.build_table(made, grid)
 
@@ -337,6 +337,19 @@ def test_uneven_notes_are_evened_and_real_dynamics_kept():
     soft, loud = (table.partials_db[np.isclose(table.velocity, v / 127), 0, 0] for v in (40, 100))
     assert loud.mean() - soft.mean() == pytest.approx(9.0, abs=2.0)
     assert max(np.abs(np.diff(soft)).max(), np.abs(np.diff(loud)).max()) < 1.5
+
+
+def test_each_instrument_of_a_folder_keeps_its_own_dynamics():
+    """One was cut equally loud in all layers, one rises by 12 dB: neither takes from the other."""
+    cut = {(n, v, "cut"): -20.0 for n in range(50, 80, 4) for v in (50, 110)}
+    played = {(n, v, "played"): -35.0 + 12.0 * (v == 110) for n in range(50, 80, 4) for v in (50, 110)}
+    table = analysed_at(cut | played)
+    soft, loud = (
+        [table.partials_db[np.isclose(table.velocity, v / 127) & (table.group == g)].mean() for g in (0, 1)]
+        for v in (50, 110)
+    )
+    assert loud[0] - soft[0] == pytest.approx(0.75 * 40 * np.log10(110 / 50), abs=0.3)
+    assert loud[1] - soft[1] == pytest.approx(12.0, abs=0.3)
 
 
 def test_a_note_drowned_in_noise_keeps_a_pitch():

@@ -104,7 +104,10 @@ def build_table(analysed: Sequence[tuple[Recording, NoteAnalysis]], grid: Spectr
     noise = _with_pitch(partials, noise, grid)
     note = np.array([r.note for r, _ in analysed], np.float32)
     velocity = np.array([r.velocity / 127.0 for r, _ in analysed], np.float32)
-    correction = _evenness(partials, noise, note, velocity, group, grid)
+    correction = np.zeros(len(note))
+    for g in range(len(groups)):  # each instrument has its own dynamics
+        mine = group == g
+        correction[mine] = _evenness(partials[mine], noise[mine], note[mine], velocity[mine], grid)
     partials, noise = partials + correction[:, None, None], noise + correction[:, None, None]
     return NoteTable(
         grid,
@@ -146,21 +149,20 @@ def _with_pitch(partials: np.ndarray, noise: np.ndarray, grid: SpectrumGrid) -> 
 
 
 def _evenness(
-    partials: np.ndarray, noise: np.ndarray, note: np.ndarray, velocity: np.ndarray, group: np.ndarray,
-    grid: SpectrumGrid,
-) -> np.ndarray:  # fmt: skip
-    """Decibels to add to each note so that loudness is a smooth function of pitch, and rises with velocity, `[M]`."""
+    partials: np.ndarray, noise: np.ndarray, note: np.ndarray, velocity: np.ndarray, grid: SpectrumGrid
+) -> np.ndarray:
+    """Decibels to add to each note of one instrument: loudness is smooth over pitch and rises with velocity, `[M]`."""
     early = grid.frame_seconds < 2.0
     duration = np.gradient(grid.frame_seconds)[early]
     power = 0.5 * (10 ** (partials[:, :, early] / 10)).sum(1) + (10 ** (noise[:, :, early] / 10)).sum(1)
     level = 10 * np.log10((power * duration).sum(1) / duration.sum() + 1e-12)
-    groups = np.eye(group.max() + 1)[group]
-    layers = np.unique(np.stack([group, velocity], 1), axis=0, return_inverse=True)[1].ravel()
+    layers = np.unique(velocity, return_inverse=True)[1].ravel()
+    even = np.ones_like(level)
     place = (note - 60.0) / 24.0
     smooth = [place, place**2, place**3] if len(np.unique(note)) >= 6 else [place] if len(np.unique(note)) >= 3 else []
     law = LEVEL_LAW_DB * np.log10(np.maximum(velocity, 0.01))
-    if _rise(level, [*groups.T, *smooth], law) < LEAST_RISE:
-        return np.clip(KEPT_LAW * law + _fit(level - KEPT_LAW * law, [*groups.T, *smooth]) - level, -24.0, 24.0)
+    if _rise(level, [even, *smooth], law) < LEAST_RISE:
+        return np.clip(KEPT_LAW * law + _fit(level - KEPT_LAW * law, [even, *smooth]) - level, -24.0, 24.0)
     tilted = [place * velocity] if len(smooth) == 3 else []
     return np.clip(_fit(level, [*np.eye(layers.max() + 1)[layers].T, *smooth, *tilted]) - level, -12.0, 12.0)
 
