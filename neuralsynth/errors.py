@@ -12,6 +12,7 @@
     │   └── UsageError                  a command line or call argument
     ├── EnvironmentProblem          3   this machine lacks something or refuses something
     │   ├── MissingExtra                a Python package of an extra is not installed
+    │   ├── DeviceError                 an audio device or MIDI port that is not there or refuses
     │   └── OutputError                 a file cannot be written (disk full, no permission)
     ├── PartlyFailed                1   a batch went through, some of its items did not
     └── Interrupted               130   stopped by the person; the text says how to go on
@@ -65,6 +66,10 @@ class EnvironmentProblem(NeuralSynthError, RuntimeError):
 
 class MissingExtra(EnvironmentProblem):
     """A package that belongs to an optional extra is not installed."""
+
+
+class DeviceError(EnvironmentProblem):
+    """An audio device or a MIDI port that is not there, or refuses."""
 
 
 class OutputError(EnvironmentProblem):
