@@ -74,6 +74,7 @@ class Engine:
         self._sends = [_Send(kind, self.sample_rate, max_block_size, self.latency_samples) for kind in KINDS]
         self._guard, self._gain = OutputGuard(sample_rate), np.float32(db_to_gain(gain_db))
         self._buffers = [np.zeros((N_OUTPUTS, max_block_size), np.float32) for _ in self.parts]
+        self._is_used = [False] * len(self.parts)  # in this block
         self._now = 0
 
     def reset(self) -> None:
@@ -84,6 +85,7 @@ class Engine:
         for send in self._sends:
             send.reset()
         self._guard.reset()
+        self._is_used[:] = [False] * len(self.parts)
         self._now = 0
         self.performer.reset()
 
@@ -113,6 +115,26 @@ class Engine:
         """Decode these keys of each channel ahead, so that no note-on has to wait for the model."""
         self.performer.prepare(keys_by_channel)
 
+    def shed(self, n_voices: int) -> int:
+        """Let the least missed voices of the busiest parts fade out; returns how many there were to end.
+
+        [audio thread]
+        """
+        for done in range(n_voices):
+            busiest = max(self.parts, key=lambda part: part.pool.n_active)
+            if not busiest.pool.shed():
+                return done
+        return n_voices
+
+    def renew_directions(self) -> None:
+        """Let sounding voices find directions of timbre that their banks did not have before.
+
+        [audio thread]
+        """
+        for part in self.parts:
+            if not part.pool.is_silent:
+                part.renew_directions()
+
     def held_notes(self) -> Counter[tuple[int, int]]:
         """The notes that a key or a pedal holds, by channel 0..15 and key."""
         return self.performer.held_notes()
@@ -120,7 +142,7 @@ class Engine:
     @property
     def n_sounding(self) -> int:
         """Voices that sound, those in release and fading included."""
-        return sum(part.pool.n_sounding for part in self.parts)
+        return sum(part.pool.n_sounding for part in self.parts if not part.pool.is_silent)
 
     @property
     def faults(self) -> int:
@@ -160,9 +182,18 @@ class Engine:
             deadline = performer.sensing.deadline
             if deadline is not None:
                 stop = min(stop, max(deadline - self._now, done + 1))
-            for part, buffer in zip(self.parts, self._buffers, strict=True):
-                part.render(self._now + done, buffer[:, done:stop])
+            for i, part in enumerate(self.parts):
+                if self._is_used[i] or not part.pool.is_silent:
+                    self._use(i, part, done, stop)
             done = stop
+
+    def _use(self, i: int, part: Part, done: int, stop: int) -> None:
+        """Render a stretch of a part; in a block in which it sounds, all of its buffer is written."""
+        buffer = self._buffers[i]
+        if not self._is_used[i]:
+            self._is_used[i] = True
+            buffer[:, :done] = 0.0
+        part.render(self._now + done, buffer[:, done:stop])
 
     def _dispatch(self, events: Sequence[Event], index: int, done: int, last: float) -> int:
         """Hand on the events up to sample `last` at block position `done`; returns the index of the first one left."""
@@ -176,15 +207,22 @@ class Engine:
     def _mixed(self, n: int) -> np.ndarray:
         """Run the rendered block of every part through its effects and add up; then the sends and the guard."""
         mix, sent = np.zeros((2, n), np.float32), np.zeros((2, n), np.float32)
-        for part, buffer, delay in zip(self.parts, self._buffers, self._delays, strict=True):
-            mix += delay.process(part.apply_effects(self._now, buffer[:2, :n]))
-            sent += buffer[2:, :n]
+        for i, (part, delay) in enumerate(zip(self.parts, self._delays, strict=True)):
+            buffer = self._buffers[i][:, :n]
+            if not self._is_used[i]:
+                if part.rests and delay.is_empty:
+                    continue
+                buffer[:] = 0.0
+            mix += delay.process(part.apply_effects(self._now, buffer[:2]))
+            sent += buffer[2:]
+        self._is_used[:] = [False] * len(self.parts)
         for at in self.performer.band.silenced:
             for send in self._sends:
                 send.silence(at)
         self.performer.band.silenced.clear()
         for send, signal in zip(self._sends, sent, strict=True):
-            mix += send.process(self._now, signal)
+            if not send.rests or signal.any():
+                mix += send.process(self._now, signal)
         self._now += n
         mix = self._guard.process(mix * self._gain)
         if self._guard.found_fault:
@@ -208,41 +246,30 @@ def _is_strike(message: bytes) -> bool:
 
 
 class _Send:
-    """A shared effect that sleeps until something is sent to it for the first time."""
+    """A shared effect."""
 
     def __init__(self, kind: str, sample_rate: float, max_block_size: int, latency_samples: int) -> None:
-        self._bus = SendBus(kind, sample_rate, max_block_size)
-        self._timed, self._delay = Timed(self._bus, sample_rate), _Delay(latency_samples)
-        self.tail_seconds = self._bus.tail_seconds
-        self._sleeps = True
-        self._silences: list[int] = []  # since the last block
+        bus = SendBus(kind, sample_rate, max_block_size)
+        self._timed, self._delay = Timed(bus, sample_rate), _Delay(latency_samples)
+        self.tail_seconds = bus.tail_seconds
+
+    @property
+    def rests(self) -> bool:
+        """Whether it gives silence until something is sent to it."""
+        return self._timed.rests and self._delay.is_empty
 
     def process(self, now: int, signal: np.ndarray) -> np.ndarray:
         """What comes back, `[2, n]`, for a mono signal `[n]` that begins at sample `now`."""
-        silences, self._silences = self._silences, []
-        first = 0
-        if self._sleeps:
-            heard = np.flatnonzero(signal)
-            if len(heard) == 0:
-                return np.zeros((2, len(signal)), np.float32)
-            first, self._sleeps = int(heard[0]), False
-            silences = [at for at in silences if at > now + first]
-        for at in silences:
-            self._timed.silence(at)
-        wet = np.zeros((2, len(signal)), np.float32)
-        wet[:, first:] = self._timed.process(now + first, np.repeat(signal[None, first:], 2, axis=0))
-        return self._delay.process(wet)
+        return self._delay.process(self._timed.process(now, np.repeat(signal[None], 2, axis=0)))
 
     def silence(self, now: int) -> None:
         """Fade out what rings, from sample `now` on."""
-        self._silences.append(now)
+        self._timed.silence(now)
 
     def reset(self) -> None:
         """Forget all earlier sound."""
         self._timed.reset()
         self._delay.reset()
-        self._silences.clear()
-        self._sleeps = True
 
 
 class _Delay:
@@ -250,6 +277,10 @@ class _Delay:
 
     def __init__(self, n_samples: int) -> None:
         self._held = np.zeros((2, n_samples), np.float32)
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._held.any()
 
     def process(self, audio: np.ndarray) -> np.ndarray:
         if self._held.shape[1] == 0:

@@ -267,6 +267,11 @@ class Part:
         else:
             out[:] = self.pool.render(now, out.shape[1])
 
+    @property
+    def rests(self) -> bool:
+        """Whether no voice sounds and no effect rings."""
+        return self.pool.is_silent and self._tail.rests
+
     def apply_effects(self, now: int, audio: np.ndarray) -> np.ndarray:
         """Run a rendered block `[2, n]` that begins at `now` through the chain."""
         return self._tail.process(now, audio)
@@ -299,6 +304,10 @@ class Part:
         if not new:
             return
         self._gone |= new
+        self.renew_directions()
+
+    def renew_directions(self) -> None:
+        """Let the sounding voices look up where their directions of timbre lie."""
         numbers, states = self.pool.voices.numbers, self.pool.voices.states
         for voice in np.flatnonzero(states[:, layout.PLAN_START] >= 0):
             rows = self.patch.bank.direction_rows(round(numbers[voice, layout.NOTE]), tuple(self._gone))

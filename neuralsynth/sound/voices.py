@@ -121,6 +121,11 @@ class VoicePool:
         return int(np.count_nonzero(self.voices.states[:, layout.PLAN_START] >= 0))
 
     @property
+    def n_active(self) -> int:
+        """Voices that sound, without looking at each: of the last block, and those started since."""
+        return self._n_active
+
+    @property
     def is_silent(self) -> bool:
         """Whether no voice and no noise sounds: `render` would give zeros and change nothing."""
         return self._n_active == 0 and self._noise.sounding[0] == 0
@@ -201,6 +206,13 @@ class VoicePool:
             return False
         self._set_stage(voice, HELD)
         return True
+
+    def shed(self) -> bool:
+        """Let the voice that is missed least fade out; False if there is none."""
+        counted = np.flatnonzero(self._counted())
+        if len(counted):
+            self.kill(who_gives_way(counted, self.voices, self._order))
+        return len(counted) > 0
 
     def kill(self, voice: int) -> None:
         """Fade a voice out in a few milliseconds."""
@@ -283,11 +295,15 @@ class VoicePool:
             array[whole] = 0.0
         v.noise_target[voice * self._n_bands : (voice + 1) * self._n_bands] = 0.0
 
+    def _counted(self) -> np.ndarray:
+        """Which voices count: those that sound and do not fade out already, bool `[V]`."""
+        states, stage = self.voices.states, self.voices.states[:, layout.STAGE]
+        return (states[:, layout.PLAN_START] >= 0) & (stage != KILL) & (stage != OFF)
+
     def _free_voice(self) -> int:
         """A free slot; when the polyphony is used up, a voice is stolen and fades out in its own slot."""
-        states = self.voices.states
-        sounding = states[:, layout.PLAN_START] >= 0
-        counted = sounding & (states[:, layout.STAGE] != KILL) & (states[:, layout.STAGE] != OFF)
+        sounding = self.voices.states[:, layout.PLAN_START] >= 0
+        counted = self._counted()
         if np.count_nonzero(counted) >= self.settings.polyphony:
             self.kill(who_gives_way(np.flatnonzero(counted), self.voices, self._order))
             self.stolen_voices += 1
