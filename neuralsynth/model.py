@@ -77,6 +77,15 @@ class InstrumentModel:
         approve(path, data, _golden_pair(path))
         return cls(data, path)
 
+    def __getstate__(self) -> dict:
+        """What travels to another process: all that the file says, but not the graph; a copy cannot decode."""
+        return self.__dict__ | {"_session": None}
+
+    @property
+    def can_decode(self) -> bool:
+        """Whether the graph is here."""
+        return self._session is not None
+
     def decode(self, latent: np.ndarray, note: np.ndarray, velocity: np.ndarray) -> Decoded | DecodedAudio:
         """Decode a batch: latent `[N, Z]` (or its character), MIDI note `[N]` with fractions, velocity `[N]` 0..1.
 
@@ -86,6 +95,8 @@ class InstrumentModel:
             UsageError: shapes that do not fit.
             ModelError: the graph fails or gives numbers that are not finite.
         """
+        if not self.can_decode:
+            raise ModelError(f"{self.path}: cannot be decoded in this process")
         outputs = self.run(*self._clipped(latent, note, velocity))
         for name, value in outputs.items():
             if not np.isfinite(value).all():

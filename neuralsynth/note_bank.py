@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from neuralsynth.model import Decoded, InstrumentModel
+from neuralsynth.sound.layout import RowArrays
 from neuralsynth.sound.rows import NoteRows, SpectrumRows, VoiceSound
 from neuralsynth.spec import InstrumentSpec
 from neuralsynth.spectrum import SpectrumGrid
@@ -24,11 +25,24 @@ _LEAST_RISE = 0.25  # of that law: how much louder a louder layer is at least
 Layers = Callable[[Sequence[int]], list[list[VoiceSound]]]
 
 
+@dataclass(frozen=True)
+class Growth:
+    """What a bank has that an older copy of it has not."""
+
+    first_row: int
+    rows: RowArrays
+    notes: Mapping[int, NoteRows]
+    ways: Mapping[tuple[int, int], int]
+
+
 class NoteBank:
     """Decoded notes of one latent point, by key; fills itself on demand.
 
     `spec` has the range and layers at this point. `directions` says where the directions of timbre lead, by their
     number in the voices (`sound.layout`).
+
+    A copy in another process cannot decode. It plays what was decoded before; ways that it lacks are silent and noted
+    in `wanted`, until `admit` brings them.
     """
 
     def __init__(self, model: InstrumentModel, latent: np.ndarray, spec: InstrumentSpec | None = None) -> None:
@@ -42,6 +56,11 @@ class NoteBank:
         self.region = (spec.sustain.start_seconds, spec.sustain.end_seconds) if spec.sustain else None
         self._notes: dict[int, NoteRows] = {}
         self._ways: dict[tuple[int, int], int] = {}  # (key, direction) -> first row
+        self.wanted: set[tuple[int, int]] = set()  # (key, direction) that a copy was asked for and has not
+
+    def __getstate__(self) -> dict:
+        """What travels to another process: not how directions are decoded."""
+        return self.__dict__ | {"directions": dict.fromkeys(self.directions), "wanted": set()}
 
     def __len__(self) -> int:
         """Decoded spectra in the bank, directions included."""
@@ -49,6 +68,8 @@ class NoteBank:
 
     def prepare(self, keys: Iterable[int], directions: Iterable[int] = ()) -> None:
         """Decode these keys and directions, those not yet there, in batches."""
+        if not self.model.can_decode:
+            return
         keys = {self._playable(key) for key in keys}
         for some in self._batches(keys - self._notes.keys()):
             for key, layers in zip(some, self.layers_at(self.latent, some), strict=True):
@@ -67,6 +88,8 @@ class NoteBank:
         key = self._playable(key)
         if key not in self._notes:
             self.prepare([key])
+        if key not in self._notes:  # a copy that was not given all keys
+            return self._notes[min(self._notes, key=lambda other: abs(other - key))]
         return self._notes[key]
 
     def direction_rows(self, key: int, directions: Sequence[int]) -> list[int]:
@@ -76,10 +99,27 @@ class NoteBank:
         key = self._playable(key)
         if any((key, direction) not in self._ways for direction in directions):
             self.prepare([key], directions)
+            self.wanted.update((key, d) for d in directions if d in self.directions and (key, d) not in self._ways)
         rows = [-1] * (max(directions) + 1)
         for direction in directions:
             rows[direction] = self._ways.get((key, direction), -1)
         return rows
+
+    def growth(self, since: int) -> Growth:
+        """What was decoded since the bank had `since` rows (its `len`)."""
+        notes = {key: note for key, note in self._notes.items() if note.row >= since}
+        ways = {way: row for way, row in self._ways.items() if row >= since}
+        return Growth(since, self.rows.since(since), notes, ways)
+
+    def admit(self, growth: Growth) -> None:
+        """Take over what the bank that this one is a copy of has decoded since; growths come in order.
+
+        Raises:
+            ValueError: there is a gap between the two.
+        """
+        self.rows.extend(growth.first_row, growth.rows)
+        self._notes |= growth.notes
+        self._ways |= growth.ways
 
     def layer_of(self, velocity: float) -> float:
         """The place of a MIDI velocity among the layers, with its fraction."""

@@ -14,6 +14,7 @@ from neuralsynth.spectrum import SpectrumGrid
 
 _FIRST_ROOM = 32
 _LEAST_TAIL_RATE = 1.5  # per second: 13 dB/s, how fast a decaying sound fades once its frames are over
+_ROWS = ("partials", "ratios", "cents", "noise")  # the arrays of a table that have a place for each row
 _MOST_OCTAVES = 20.0  # of amplitude, 120 dB: how far a direction leads
 
 
@@ -86,6 +87,28 @@ class SpectrumRows:
             )
         return first
 
+    def since(self, first: int) -> RowArrays:
+        """The rows from `first` on, as views."""
+        arrays, room = self.arrays, len(self.arrays.cents)
+        used = {name: getattr(arrays, name).reshape(room, -1)[first : self._size] for name in _ROWS}
+        return arrays._replace(**{name: rows.reshape(-1) if name != "cents" else rows for name, rows in used.items()})
+
+    def extend(self, first: int, rows: RowArrays) -> None:
+        """Append what `since` gave for another table with the same rows before.
+
+        Raises:
+            ValueError: this table does not end where those rows begin.
+        """
+        if first != self._size:
+            raise ValueError(f"rows from {first} on do not follow a table of {self._size}")
+        n = len(rows.cents)
+        if n == 0:
+            return
+        self._grow(n)
+        for name in _ROWS:
+            room = len(self.arrays.cents)
+            getattr(self.arrays, name).reshape(room, -1)[first : first + n] = getattr(rows, name).reshape(n, -1)
+
     def _put(self, row: int, partials, ratios, cents, noise) -> None:
         arrays, grid = self.arrays, self.grid
         shape = (-1, grid.n_frames)
@@ -101,7 +124,7 @@ class SpectrumRows:
         if self._size > room:
             old = self.arrays
             new = _room_for(max(2 * room, self._size), self.grid, old.band_hz)
-            for name in ("partials", "ratios", "cents", "noise"):
+            for name in _ROWS:
                 getattr(new, name)[: len(getattr(old, name))] = getattr(old, name)
             self.arrays = new
         return first
