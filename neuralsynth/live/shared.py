@@ -15,10 +15,14 @@ import numpy as np
 from neuralsynth.events import CHANNEL_PRESSURE, CONTROL_CHANGE, PITCH_BEND, PROGRAM_CHANGE
 
 MIDI_RING_BYTES = 1 << 18
+LOAD_BINS = 201  # the last one is for all that took longer than twice their time
 AUDIO_RING_FRAMES = 1 << 20  # 22 s at 48 kHz
 _HEADER_BYTES = 16
 _RECORD_BYTES = 16  # time and length before the data
 _SKIP = -1
+
+#: Records of the log that are no messages; their time is the frame of the audio ring.
+TAKE_BEGINS, TAKE_ENDS = b"\x00", b""
 
 UNSET = 255
 #: Controllers that a restarted engine is not told again: pedals (a note could stick), and mode messages.
@@ -48,8 +52,6 @@ class Meters(ctypes.Structure):
         ("ignored", ctypes.c_int64),
         ("faults", ctypes.c_int64),
         ("take", ctypes.c_int64),  # number of the take that is being recorded, 0 none
-        ("take_start", ctypes.c_int64),  # frame of the audio ring at which it began
-        ("take_end", ctypes.c_int64),  # where the last one ended
         ("lost_frames", ctypes.c_int64),  # of takes: the writer was too slow
         ("generation", ctypes.c_int64),  # of the presets that are played
         ("program", ctypes.c_int64),  # last program change, -1 none
@@ -60,7 +62,13 @@ class Meters(ctypes.Structure):
         ("peak_right", ctypes.c_double),
         ("limited_seconds", ctypes.c_double),
         ("tempo_bpm", ctypes.c_double),
+        ("loads", ctypes.c_int64 * LOAD_BINS),  # blocks by the share of their time, in hundredths
     )
+
+    def load_quantile(self, share: float) -> float:
+        """The share of its time that so many of the blocks kept to."""
+        counts = np.cumsum(np.array(self.loads[:]))
+        return float(np.searchsorted(counts, share * counts[-1]) + 1) / 100.0 if counts[-1] else 0.0
 
 
 class Controls(ctypes.Structure):
@@ -138,6 +146,11 @@ class AudioRing:
     def written(self) -> int:
         """Frames put so far."""
         return self._at[0]
+
+    @property
+    def read(self) -> int:
+        """Frames taken so far."""
+        return self._at[1]
 
     def put(self, audio: np.ndarray) -> bool:
         """Append `[2, n]`; False if there is no room. For the one writer."""
@@ -257,7 +270,7 @@ class Shared:
     @classmethod
     def create(cls) -> Shared:
         """A new block, all zero."""
-        size = 4096 + ChannelStates.N_BYTES + 3 * MIDI_RING_BYTES + _HEADER_BYTES + 8 * AUDIO_RING_FRAMES
+        size = 8192 + ChannelStates.N_BYTES + 3 * MIDI_RING_BYTES + _HEADER_BYTES + 8 * AUDIO_RING_FRAMES
         shared = cls(shared_memory.SharedMemory(create=True, size=size))
         shared.states.clear()
         shared.meters.program = -1
@@ -278,8 +291,10 @@ class Shared:
         del self.meters, self.controls
         for piece in (self.states, self.midi, self.keys, self.log, self.audio):
             piece.release()
-        with contextlib.suppress(BufferError):
+        try:
             self._memory.close()
+        except BufferError:  # somebody still holds the meters: the memory goes with the process
+            self._memory.close = lambda: None  # type: ignore[method-assign]
         if remove:
             with contextlib.suppress(FileNotFoundError):
                 self._memory.unlink()

@@ -6,6 +6,8 @@ way), so any number of voices costs one small product per block.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from neuralsynth.sound import LANES
@@ -24,8 +26,13 @@ def band_noise_table(band_edges_hz: np.ndarray, sample_rate: float, seed: int = 
 
     Returns:
         The loops as one flat float32 array, tile after tile, each tile `[length, 16 bands]`; and the offsets
-        where each tile begins with the total length at the end, int64 `[n_tiles + 1]`.
+        where each tile begins with the total length at the end, int64 `[n_tiles + 1]`. Shared: not to be written to.
     """
+    return _table(tuple(np.asarray(band_edges_hz, np.float64).tolist()), float(sample_rate), seed)
+
+
+@lru_cache(maxsize=4)  # ten megabytes each; the parts of a band have the same
+def _table(band_edges_hz: tuple[float, ...], sample_rate: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     n_bands = len(band_edges_hz) - 1
     n_tiles = -(-n_bands // LANES)
     rng = np.random.default_rng(seed)
