@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -407,6 +408,8 @@ def test_ctrl_z_gives_the_terminal_back_and_keys_come_again_when_continued(termi
         start_new_session=True, env=environment,
     )  # fmt: skip
     said = []
+    watchdog = threading.Timer(20.0, shell.kill)
+    watchdog.start()
 
     def until(words):
         while not said or said[-1] != words:
@@ -426,6 +429,7 @@ def test_ctrl_z_gives_the_terminal_back_and_keys_come_again_when_continued(termi
         os.write(person, b"q")
         until("ended 7 True")
     finally:
+        watchdog.cancel()
         shell.kill()
         shell.wait()
         shell.stderr.close()
