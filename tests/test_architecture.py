@@ -41,6 +41,7 @@ FLOORS = [
     ["instrument"],
     ["envelope_fit", "detail_fit", "latent_search"],
     ["scoring", "hosts"],
+    ["live"],
     ["matching"],
     ["training"],
     ["cli"],
@@ -56,6 +57,7 @@ HOMES = {
     "librosa": {"scoring.second_opinion"},
     "matplotlib": {"hosts.picture"},
     "llvmlite": {"sound.simd"},
+    "rich": {"cli.parts", "training.watch", "live.view", "live.drawing"},
 }
 TORCH = {"torch", "lightning", "tensorboard", "torchmetrics"}
 
