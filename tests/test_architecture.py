@@ -43,6 +43,7 @@ FLOORS = [
     ["scoring", "hosts"],
     ["matching"],
     ["training"],
+    ["live"],
     ["cli"],
     ["__main__"],
 ]
@@ -55,6 +56,7 @@ HOMES = {
     "parselmouth": {"analysis.pitch"},
     "librosa": {"scoring.second_opinion"},
     "matplotlib": {"hosts.picture"},
+    "rtmidi": {"live.rtmidi_ports"},
     "llvmlite": {"sound.simd"},
 }
 TORCH = {"torch", "lightning", "tensorboard", "torchmetrics"}
