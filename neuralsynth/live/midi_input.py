@@ -51,6 +51,11 @@ class MidiInput:
         """Whether the process runs."""
         return self._process is not None and self._process.is_alive()
 
+    @property
+    def pid(self) -> int | None:
+        """Of the process, if it was started."""
+        return None if self._process is None else self._process.pid
+
     def stop(self) -> None:
         """End the process; keys that are down are let go. Does nothing if it does not run."""
         if self._process is None or self._connection is None:
