@@ -44,6 +44,7 @@ FLOORS = [
     ["live"],
     ["matching"],
     ["training"],
+    ["live"],
     ["cli"],
     ["__main__"],
 ]
@@ -56,6 +57,7 @@ HOMES = {
     "parselmouth": {"analysis.pitch"},
     "librosa": {"scoring.second_opinion"},
     "matplotlib": {"hosts.picture"},
+    "rtmidi": {"live.rtmidi_ports"},
     "llvmlite": {"sound.simd"},
     "rich": {"cli.parts", "training.watch", "live.view", "live.drawing"},
 }

@@ -21,6 +21,7 @@ from neuralsynth.hosts.midi_file import (
     tempo_message,
     write_midi_file,
 )
+from neuralsynth.midi.stream import is_message
 
 END = b"\x00\xff\x2f\x00"
 NOTE = b"\x00\x90\x3c\x40" + b"\x60\x80\x3c\x40"  # middle C, one quarter note at 96 ticks
@@ -162,9 +163,44 @@ def test_running_status_outlives_metas_and_sysex(tmp_path):
     assert song.warnings == ()
 
 
-def test_sysex_in_packets_is_joined_and_escapes_are_skipped(tmp_path):
-    body = b"\x00\xf0\x02\x01\x02" + b"\x60\xf7\x02\x03\xf7" + b"\x00\xf7\x01\xf8" + NOTE + END
+def test_sysex_in_packets_is_joined(tmp_path):
+    body = b"\x00\xf0\x02\x01\x02" + b"\x60\xf7\x02\x03\xf7" + NOTE + END
     assert read(tmp_path, header() + chunk(body)).sysex == ((0.0, 0, b"\xf0\x01\x02\x03\xf7"),)
+
+
+ESCAPED = {
+    "a clock": ("f8", ["f8"]),
+    "start, stop": ("fa fc", ["fa", "fc"]),
+    "system reset, not a tempo": ("ff 51 03", ["ff"]),
+    "song position": ("f2 01 02", ["f20102"]),
+    "a channel message": ("c0 05", ["c005"]),
+    "a whole exclusive message": ("f0 01 02 f7", ["f00102f7"]),
+    "half a message": ("b0 07", []),
+    "nothing": ("", []),
+}
+
+
+@pytest.mark.parametrize("case", ESCAPED)
+def test_an_escape_means_what_it_means_on_a_wire(tmp_path, case):
+    sent, heard = ESCAPED[case]
+    data = bytes.fromhex(sent)
+    body = NOTE + b"\x00\xf7" + bytes([len(data)]) + data + END
+    messages = [message for _, message in everything(read(tmp_path, header() + chunk(body)))]
+    assert messages == ["903c40", "803c40", *heard]
+
+
+def test_a_clock_inside_a_split_exclusive_message_comes_out_at_its_own_time(tmp_path):
+    body = b"\x00\xf0\x01\x01" + b"\x60\xf7\x01\xf8" + b"\x60\xf7\x01\xf7" + NOTE + END
+    assert everything(read(tmp_path, header() + chunk(body)))[:2] == [(0, "f001f7"), (500, "f8")]
+
+
+def test_system_messages_keep_their_place_between_those_of_other_tracks(tmp_path):
+    path = tmp_path / "song.mid"
+    first = [(0, b"\x90\x3c\x40"), (480, b"\xf8"), (480, b"\xf0\x01\xf7"), (480, b"\xfa"), (480, b"\x80\x3c\x40")]
+    second = [(0, b"\xfe"), (480, b"\xb0\x07\x01"), (480, b"\xfc"), (480, b"\xb0\x07\x02"), (960, b"\xff")]
+    write_midi_file(path, [first, second])
+    told = "903c40 fe f8 f001f7 fa 803c40 b00701 fc b00702 ff".split()
+    assert [message for _, message in everything(read_midi_file(path))] == told
 
 
 def test_rmid_wrapper_is_opened(tmp_path):
@@ -371,7 +407,8 @@ def check_any(tmp_path, data: bytes) -> None:
     for event in events:
         status, *values = event.message
         if status >= 0xF0:
-            assert values[-1] == 0xF7 if status == 0xF0 else event.message[:3] == b"\xff\x51\x03" and len(values) == 5
+            is_tempo = event.message[:3] == b"\xff\x51\x03" and len(values) == 5
+            assert values[-1] == 0xF7 if status == 0xF0 else is_tempo or is_message(event.message)
             continue
         assert len(values) == (1 if 0xC0 <= status < 0xE0 else 2) and max(values) < 0x80
     assert song.n_notes > 0 and song.channels_used()
@@ -450,6 +487,8 @@ DENSE = {
     "data without status": b"\x00" * 1_000_000,
     "endless number": b"\xff" * 1_000_000,
     "escapes": b"\x00\xf7\x00" * 350_000,
+    "clocks in escapes": b"\x00\xf7\x01\xf8" * 260_000,
+    "many clocks in each escape": (b"\x00\xf7\x81\x00" + b"\xf8" * 128) * 7_500,
 }
 
 
@@ -472,7 +511,15 @@ def test_dense_files_cost_a_second_per_megabyte_at_most(tmp_path, case):
 
 
 @pytest.mark.parametrize(
-    "case", ["note-ons in running status", "channel pressures", "unsorted over tracks", "tempo changes", "tiny sysex"]
+    "case",
+    [
+        "note-ons in running status",
+        "channel pressures",
+        "unsorted over tracks",
+        "tempo changes",
+        "tiny sysex",
+        "clocks in escapes",
+    ],
 )
 def test_dense_files_need_at_most_40_times_their_size(tmp_path, case):
     data = dense_file(case, share=0.1)
@@ -514,7 +561,9 @@ def test_a_wrong_message_is_refused_and_nothing_is_written(tmp_path):
         b"\x3c\x40",
         b"\xf0\x01",
         b"\xf0\x81\xf7",
-        b"\xf8",
+        b"\xf4",
+        b"\xf8\xf8",
+        b"\xff\x51",
         b"\xc0\x01\x02",
     ):
         with pytest.raises(UsageError, match="no whole MIDI message"):

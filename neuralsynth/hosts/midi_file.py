@@ -13,6 +13,7 @@ import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,13 +22,16 @@ from neuralsynth.events import TEMPO, Event, sample_at
 from neuralsynth.hosts.midi_ends import held_rows, is_note_on, pedal_rows
 from neuralsynth.hosts.midi_tracks import (
     DEFAULT_TEMPO,
+    ESCAPE,
     LENGTH_OF_STATUS,
     MAX_TRACKS,
     META,
     SYSEX,
+    SYSTEM_DATA_LENGTH,
     TrackReader,
     Unusable,
 )
+from neuralsynth.midi.stream import is_message
 from neuralsynth.regular_file import read_regular_file
 from neuralsynth.storage import whole_file
 
@@ -35,6 +39,24 @@ MAX_FILE_BYTES = 64 << 20
 MAX_SONG_SECONDS = 6 * 3600.0  # what lies later is left out, so that no delta time makes a renderer fill a disk
 HELD_AT_LEAST_SECONDS = 1.0  # a note that is never released sounds this long, even if it is the last event
 EVENTS_AT_ONCE = 4096
+MAX_DELTA = (1 << 28) - 1  # ticks between two events
+
+
+class SystemColumns(NamedTuple):
+    """Clock, start, stop and the like, which a file holds in escapes: one row per message, in time order."""
+
+    seconds: np.ndarray  # float64 [k]
+    rows: np.ndarray  # int64 [k], before which channel message it stands
+    turns: np.ndarray  # int64 [k], how many system exclusive messages stand before it
+    packed: np.ndarray  # uint32 [k], as in `Song`
+
+    def messages(self) -> Iterator[tuple[float, int, int, bytes]]:
+        """Seconds, row, place among the system exclusive messages (even numbers; theirs are odd), message."""
+        for start in range(0, len(self.seconds), EVENTS_AT_ONCE):
+            columns = (column[start : start + EVENTS_AT_ONCE].tolist() for column in self)
+            for seconds, row, turn, packed in zip(*columns, strict=True):
+                length = 1 + SYSTEM_DATA_LENGTH.get(packed & 0xFF, 0)
+                yield seconds, row, 2 * turn, packed.to_bytes(3, "little")[:length]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +67,7 @@ class Song:
     packed: np.ndarray  # uint32 [n], status | data1 << 8 | data2 << 16
     track: np.ndarray  # uint16 [n]
     sysex: tuple[tuple[float, int, bytes], ...]  # (seconds, row before which it stands, F0 … F7), in time order
+    system: SystemColumns
     tempo_seconds: np.ndarray  # float64 [m], from 0, rising
     tempos: np.ndarray  # uint32 [m], microseconds per quarter note from then on; until the first 500000
     duration_seconds: float  # last event or end of track, whichever is later
@@ -56,10 +79,11 @@ class Song:
     def events(self, sample_rate: float) -> Iterator[Event]:
         """Everything that an engine is to hear, as `Event`s with absolute sample positions, made as they are asked for.
 
-        Channel and system exclusive messages come in the order of the file, tempo changes before what is at their time.
+        Channel and system messages come in the order of the file, tempo changes before what is at their time.
         """
         done = 0
-        for seconds, row, message in heapq.merge(self._tempo_changes(), self.sysex, key=lambda item: item[0]):
+        between = heapq.merge(self._tempo_changes(), self._exclusives(), self.system.messages(), key=lambda m: m[:3])
+        for seconds, row, _, message in between:
             yield from self._channel_events(done, row, sample_rate)
             done = row
             yield Event(int(sample_at(seconds, sample_rate)), message)
@@ -72,10 +96,14 @@ class Song:
             for sample, packed in zip(samples, self.packed[rows].tolist(), strict=True):
                 yield Event(sample, packed.to_bytes(3, "little")[: 1 + LENGTH_OF_STATUS[packed & 0xFF]])
 
-    def _tempo_changes(self) -> Iterator[tuple[float, int, bytes]]:
+    def _exclusives(self) -> Iterator[tuple[float, int, int, bytes]]:
+        for place, (seconds, row, message) in enumerate(self.sysex):
+            yield seconds, row, 2 * place + 1, message
+
+    def _tempo_changes(self) -> Iterator[tuple[float, int, int, bytes]]:
         rows = np.searchsorted(self.seconds, self.tempo_seconds)
         for seconds, row, tempo in zip(self.tempo_seconds, rows, self.tempos, strict=True):
-            yield float(seconds), int(row), TEMPO + int(tempo).to_bytes(3, "big")
+            yield float(seconds), int(row), -1, TEMPO + int(tempo).to_bytes(3, "big")
 
     def channels_used(self) -> tuple[int, ...]:
         """MIDI channels 0..15 that hold notes, ascending."""
@@ -116,7 +144,7 @@ def _song(reader: TrackReader) -> Song:
         seconds, packed, track, end = seconds[:n_kept], packed[:n_kept], track[:n_kept], 0.0
     if not np.any(is_note_on(packed)):
         raise Unusable("holds no notes")
-    sysex = _placed_sysex(reader, clock, ticks[:n_kept], order[:n_kept])
+    sysex, system = _placed_system(reader, clock, ticks[:n_kept], order[:n_kept])
     tempo_seconds = clock(tempo_ticks)
     n_tempos = int(np.searchsorted(tempo_seconds, MAX_SONG_SECONDS, side="right"))
     seconds, packed, track = _with_releases(reader, seconds, packed, track, max(end, float(seconds[-1])))
@@ -125,6 +153,7 @@ def _song(reader: TrackReader) -> Song:
         packed=packed,
         track=track,
         sysex=sysex,
+        system=system,
         tempo_seconds=tempo_seconds[:n_tempos],
         tempos=tempos[:n_tempos].astype(np.uint32),
         duration_seconds=max(end, float(seconds[-1])),
@@ -172,20 +201,33 @@ def _clock(reader: TrackReader, tempo_ticks: np.ndarray, tempos: np.ndarray) -> 
     return seconds_at
 
 
-def _placed_sysex(
+def _placed_system(
     reader: TrackReader, clock: Callable, ticks: np.ndarray, order: np.ndarray
-) -> tuple[tuple[float, int, bytes], ...]:
-    """Seconds, row and message of each, in time order; `ticks` and `order` are those of the rows that are kept."""
-    at = np.array([tick for tick, _, _ in reader.sysex], np.uint64)
+) -> tuple[tuple[tuple[float, int, bytes], ...], SystemColumns]:
+    """System messages in time order, as `Song` keeps them; `ticks` and `order` are those of the rows that are kept."""
+    n_sysex = len(reader.sysex)
+    at = np.array([*(tick for tick, _, _ in reader.sysex), *reader.system_ticks], np.uint64)
+    rows = np.array([*(row for _, row, _ in reader.sysex), *reader.system_rows], np.int64)
+    turns = np.concatenate([2 * np.arange(n_sysex) + 1, 2 * np.asarray(reader.system_turns, np.int64)])
+    seconds, before = clock(at), _rows_before(at, rows, ticks, order)
+    which = np.lexsort((turns, before, at))
+    which = which[seconds[which] <= MAX_SONG_SECONDS]
+    seconds, before, is_sysex = seconds[which], before[which], which < n_sysex
+    sysex = tuple(
+        (time, row, reader.sysex[index][2])
+        for time, row, index in zip(*(c[is_sysex].tolist() for c in (seconds, before, which)), strict=True)
+    )
+    packed = np.asarray(reader.system_packed, np.uint32)[which[~is_sysex] - n_sysex]
+    return sysex, SystemColumns(seconds[~is_sysex], before[~is_sysex], np.cumsum(is_sysex)[~is_sysex], packed)
+
+
+def _rows_before(at: np.ndarray, rows: np.ndarray, ticks: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """How many of the sorted rows come before what stood at tick `at`, before row `rows` of the file."""
     first, end = np.searchsorted(ticks, at), np.searchsorted(ticks, at, side="right")
-    placed = [
-        (seconds, low + int(np.searchsorted(order[low:high], row)), message)
-        for seconds, low, high, (_, row, message) in zip(
-            clock(at).tolist(), first.tolist(), end.tolist(), reader.sysex, strict=True
-        )
-        if seconds <= MAX_SONG_SECONDS
-    ]
-    return tuple(sorted(placed, key=lambda item: item[:2]))
+    if np.all(order[1:] > order[:-1]):
+        return np.clip(rows, first, end)
+    ties = zip(first.tolist(), end.tolist(), rows.tolist(), strict=True)
+    return np.array([low + int(np.searchsorted(order[low:high], row)) for low, high, row in ties], np.int64)
 
 
 def _with_releases(reader: TrackReader, seconds: np.ndarray, packed: np.ndarray, track: np.ndarray, end: float):
@@ -226,44 +268,56 @@ def write_midi_file(
 ) -> None:
     """Write tracks of `(absolute tick, message)` pairs: type 0 if there is one track, else type 1.
 
-    A message is a channel message, a system exclusive message `F0 … F7`, or a meta event with its length
-    (`tempo_message`, `name_message`). Ticks may come in any order; equal ticks keep theirs. The end of track is added.
+    A message is a channel message, a system message as a wire carries it (exclusive `F0 … F7`; others are written as
+    escapes), or a meta event with its length (`tempo_message`, `name_message`). Ticks may come in any order; equal
+    ticks keep theirs. The end of track is added.
 
     Raises:
         UsageError: no track, a negative or huge tick, or a message of the wrong form.
         OutputError: the file cannot be written.
     """
+    data = midi_bytes(tracks, ticks_per_quarter, str(path))
+    with whole_file(path) as part:
+        part.write_bytes(data)
+
+
+def midi_bytes(tracks: Sequence[Iterable[tuple[int, bytes]]], ticks_per_quarter: int, name: str) -> bytes:
+    """The bytes of such a file; `name` is what errors call it.
+
+    Raises:
+        UsageError: as for `write_midi_file`.
+    """
     if not 1 <= len(tracks) <= MAX_TRACKS or not 1 <= ticks_per_quarter < 1 << 15:
-        raise UsageError(f"{path}: {len(tracks)} tracks, {ticks_per_quarter} ticks; use 1 to 65535 and 1 to 32767")
+        raise UsageError(f"{name}: {len(tracks)} tracks, {ticks_per_quarter} ticks; use 1 to 65535 and 1 to 32767")
     header = b"".join(number.to_bytes(2, "big") for number in (int(len(tracks) > 1), len(tracks), ticks_per_quarter))
     chunks = [b"MThd" + len(header).to_bytes(4, "big") + header]
     for track in tracks:
-        body = _track_bytes(path, track)
+        body = _track_bytes(name, track)
         chunks.append(b"MTrk" + len(body).to_bytes(4, "big") + body)
-    with whole_file(path) as part:
-        part.write_bytes(b"".join(chunks))
+    return b"".join(chunks)
 
 
-def _track_bytes(path: Path | str, track: Iterable[tuple[int, bytes]]) -> bytes:
+def _track_bytes(name: str, track: Iterable[tuple[int, bytes]]) -> bytes:
     body, now = bytearray(), 0
     for tick, message in sorted(track, key=lambda item: item[0]):
-        if not 0 <= tick - now < 1 << 28:
-            raise UsageError(f"{path}: an event at tick {tick} after tick {now}; use steps of 0 to 268435455")
-        body += _variable_length(tick - now) + _event_bytes(path, message)
+        if not 0 <= tick - now <= MAX_DELTA:
+            raise UsageError(f"{name}: an event at tick {tick} after tick {now}; use steps of 0 to {MAX_DELTA}")
+        body += _variable_length(tick - now) + _event_bytes(name, message)
         now = tick
     return bytes(body + b"\x00\xff\x2f\x00")
 
 
-def _event_bytes(path: Path | str, message: bytes) -> bytes:
+def _event_bytes(name: str, message: bytes) -> bytes:
     status = message[0] if message else 0
-    data = message[1:]
     if status == META and len(message) >= 3:
         return message
-    if status == SYSEX and message.endswith(b"\xf7") and max(data[:-1], default=0) < 0x80:
-        return message[:1] + _variable_length(len(data)) + data
-    if 0x80 <= status < SYSEX and len(data) == LENGTH_OF_STATUS[status] and max(data) < 0x80:
+    if not is_message(message):
+        raise UsageError(f"{name}: {message[:20].hex(' ')!r} is no whole MIDI message")
+    if status < SYSEX:
         return message
-    raise UsageError(f"{path}: {message[:20].hex(' ')!r} is no whole MIDI message")
+    if status == SYSEX:
+        return message[:1] + _variable_length(len(message) - 1) + message[1:]
+    return bytes([ESCAPE]) + _variable_length(len(message)) + message
 
 
 def _variable_length(value: int) -> bytes:

@@ -10,6 +10,8 @@ from array import array
 
 from neuralsynth.errors import one_line
 from neuralsynth.events import DATA_LENGTH
+from neuralsynth.midi.stream import MAX_SYSEX_BYTES as MAX_ESCAPE_BYTES
+from neuralsynth.midi.stream import REAL_TIME, MessageStream
 
 MAX_TRACKS = 65_535
 MAX_SYSEX = 10_000
@@ -62,7 +64,9 @@ class TrackReader:
 
     `ticks` and `packed` hold the channel messages (status | data1 << 8 | data2 << 16), `first_row` the row at which
     each track begins, `tempo_ticks` and `tempos` the tempo map, `sysex` tick, row of the next channel message, and
-    message. A type 2 file's tracks follow one another in ticks.
+    message. Other system messages, which only escapes (`F7`) can hold, have columns of their own: tick, row of the next
+    channel message, number of `sysex` before, and the message, packed. A type 2 file's tracks follow one another in
+    ticks.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -75,6 +79,8 @@ class TrackReader:
         self.first_row = array("Q")
         self.tempo_ticks, self.tempos = array("Q"), array("I")
         self.sysex: list[tuple[int, int, bytes]] = []
+        self.system_ticks, self.system_rows = array("Q"), array("Q")
+        self.system_turns, self.system_packed = array("I"), array("I")
         self.end_tick = 0
         self.title: str | None = None
         self._track = 0
@@ -272,7 +278,9 @@ class TrackReader:
         end = position + length
         if end > limit:
             raise _Unreadable
-        if status != META:
+        if status == ESCAPE and (self._open_sysex is None or self.data[position] >= REAL_TIME):
+            self._add_escape(position, end, tick)
+        elif status != META:
             self._add_sysex(status, position, end, tick)
         elif kind == META_TEMPO:
             self._add_tempo(self.data[position:end], tick)
@@ -293,9 +301,8 @@ class TrackReader:
             self.tempos.append(tempo)
 
     def _add_sysex(self, status: int, start: int, end: int, tick: int) -> None:
-        """Collect an `F0` packet and its `F7` continuations; an `F7` that continues nothing is skipped."""
-        if len(self.sysex) >= MAX_SYSEX:
-            self.repairs.note(f"system exclusive messages beyond the first {MAX_SYSEX} were left out")
+        """Collect an `F0` packet and its `F7` continuations."""
+        if not self._has_room_for_sysex():
             return
         if status == SYSEX:
             self._close_sysex()
@@ -310,6 +317,30 @@ class TrackReader:
         message += self.data[start:end]
         if message.endswith(b"\xf7"):
             self._keep_sysex(began, row, message)
+
+    def _has_room_for_sysex(self) -> bool:
+        if len(self.sysex) < MAX_SYSEX:
+            return True
+        self.repairs.note(f"system exclusive messages beyond the first {MAX_SYSEX} were left out")
+        return False
+
+    def _add_escape(self, start: int, end: int, tick: int) -> None:
+        """Read an `F7` packet that continues nothing: its bytes mean what they mean on a wire."""
+        if end - start > MAX_ESCAPE_BYTES:
+            self.repairs.note(f"an escape over {MAX_ESCAPE_BYTES >> 10} KB was left out", self._track)
+            return
+        for message in MessageStream().feed(self.data[start:end]):
+            packed = int.from_bytes(message[:3], "little")
+            if message[0] < SYSEX:
+                self.ticks.append(tick)
+                self.packed.append(packed)
+            elif message[0] > SYSEX:
+                self.system_ticks.append(tick)
+                self.system_rows.append(len(self.ticks))
+                self.system_turns.append(len(self.sysex))
+                self.system_packed.append(packed)
+            elif self._has_room_for_sysex():
+                self._keep_sysex(tick, len(self.ticks), bytearray(message))
 
     def _close_sysex(self) -> None:
         if self._open_sysex is not None:
