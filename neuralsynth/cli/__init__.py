@@ -20,6 +20,7 @@ _COMMANDS = {
     "presets": "reports",
     "info": "reports",
     "render": "playing",
+    "play": "playing",
     "train": "making",
     "score": "reports",
     "match": "matching",

@@ -1,4 +1,4 @@
-"""`neuralsynth render`."""
+"""`neuralsynth render` and `neuralsynth play`."""
 
 from __future__ import annotations
 
@@ -101,3 +101,113 @@ def _draw(audio_path: Path, picture: Path, title: str) -> None:
 
     audio, sample_rate = read_audio(audio_path, max_seconds=6 * 3600)
     save_spectrogram(picture, audio, sample_rate, title)
+
+
+@click.command()
+@click.option(
+    "-p",
+    "--preset",
+    "presets",
+    multiple=True,
+    metavar="PRESET",
+    help="preset name, .toml or .onnx file; several make a set list: keys and program changes go through it"
+    "  [default: upright-piano]",
+)
+@click.option(
+    "--bank", metavar="NAME|FILE", help="a performance such as general-midi, or a file (.toml), instead of -p: presets "
+    "by channel, bank and program",
+)  # fmt: skip
+@click.option(
+    "--channel",
+    "channels",
+    type=ChannelPreset(),
+    multiple=True,
+    metavar="N=PRESET",
+    help="another preset for MIDI channel N (1 to 16), whatever program changes say; may be given several times",
+)
+@click.option(
+    "--midi",
+    default="auto",
+    show_default=True,
+    metavar="PORT",
+    help="MIDI input: all or part of a port's name; all; jack for a port of the JACK client; virtual for a port that "
+    "other programs connect to; none. auto is jack with a JACK server, else all",
+)
+@click.option(
+    "--audio",
+    default="auto",
+    show_default=True,
+    metavar="DEVICE",
+    help="audio output: all or part of a device's name; jack; none for no sound. auto is JACK if its server runs, "
+    "else the default device",
+)
+@click.option("--block", "block_size", type=Number(16, 4096, "samples", whole=True), default=128, show_default=True,
+              help="samples computed at a time; a JACK server has its own")  # fmt: skip
+@click.option("--sample-rate", type=Number(8000, 192_000, "Hz", whole=True), help="[default: the device's own]")
+@click.option("--connect/--no-connect", default=True, show_default=True,
+              help="connect the JACK ports to the speakers and to every MIDI keyboard")  # fmt: skip
+@click.option("--record", type=click.Path(path_type=Path), metavar="TAKE.wav",
+              help="record from the first message on; the MIDI goes into TAKE.mid")  # fmt: skip
+@click.option("--map", "map_", type=click.Path(path_type=Path), metavar="FILE", help="controller map (.toml)")
+@click.option("--gain", "gain_db", type=Number(-60, 24, "dB"), default=0.0, show_default=True, metavar="DB",
+              help="level of the mix")  # fmt: skip
+@click.option("--seconds", type=Number(0.1, 1e6, "s"), help="end after so long")
+@click.option("--plain", is_flag=True, help="print a line every few seconds instead of drawing")
+@click.option("--force", is_flag=True, help="replace an existing take")
+@click.option("--json", "json_", is_flag=True, help="report as JSON at the end")
+def play(
+    presets, bank, channels, midi, audio, block_size, sample_rate, connect, record, map_, gain_db, seconds, plain,
+    force, json_,
+) -> None:  # fmt: skip
+    """Play live: MIDI keyboard in, sound out. The computer's keyboard plays too.
+
+    \b
+    neuralsynth play                                     what is connected, on the piano
+    neuralsynth play -p alto-sax -p cello --midi nano    a set list, on the port whose name holds "nano"
+    neuralsynth play --bank general-midi --record take.wav
+    neuralsynth play --midi jack --audio jack            as a JACK client (PipeWire: pw-jack neuralsynth play ...)
+    """
+    from neuralsynth.live.devices import jack_is_running
+    from neuralsynth.live.messages import DeviceChoice
+    from neuralsynth.live.play import play as run
+    from neuralsynth.live.session import Choice
+    from neuralsynth.midi.learn import load_map
+
+    _check_take(record, force)
+    native = midi == "jack" or (midi == "auto" and audio in {"auto", "jack"} and jack_is_running())
+    device = DeviceChoice(audio, sample_rate or 0, block_size, native, connect)
+    choice = Choice(
+        presets=() if bank else presets or ("upright-piano",),
+        bank=bank,
+        channels=dict(channels),
+        controls=load_map(map_) if map_ else None,
+        gain_db=gain_db,
+        midi="jack" if native else {"auto": "all", "virtual": "none"}.get(midi, midi),
+        virtual_port=midi == "virtual",
+        device=device,
+    )
+    if bank and presets:
+        raise click.UsageError("--bank says itself which presets there are; use -p or --bank")
+    tell = (lambda text: click.echo(text, err=True)) if json_ else click.echo
+    report = run(choice, record, record or Path("take.wav"), seconds, plain or json_, tell)
+    if json_:
+        as_json(report.to_json())
+        return
+    under_runs = f"{report.under_runs} under-runs, {report.late_blocks} late blocks"
+    click.echo(
+        f"{report.device}: {report.seconds:.0f} s, {report.events} messages, {under_runs}, load "
+        f"{100 * report.median_load:.0f} %, 999 of 1,000 blocks within {100 * report.load_p999:.0f} %"
+    )
+
+
+def _check_take(record: Path | None, force: bool) -> None:
+    """Refuse before anything sounds what could not be written at the end."""
+    from neuralsynth.cli.parts import require_new
+    from neuralsynth.errors import OutputError, UsageError
+
+    for path in () if record is None else (record, record.with_suffix(".mid")):
+        if record.suffix.lower() != ".wav":
+            raise UsageError(f"{record}: a take is a .wav file")
+        if not path.parent.is_dir():
+            raise OutputError(f"{path}: its folder does not exist; make it first")
+        require_new(path, force)

@@ -23,7 +23,7 @@ from neuralsynth.live.shared import Ring, Shared
 from neuralsynth.midi.stream import MessageStream
 
 SCAN_SECONDS = 0.5
-ALL = "all"
+ALL, NONE = "all", "none"
 VIRTUAL_PORT = f"{OWN_NAME} (virtual)"
 QUIT = "quit"
 _ALL_CHANNELS = 0xFFFF
@@ -36,7 +36,7 @@ def run_midi_input(shared_name: str, wanted: str, virtual: bool, stop: Connectio
 
     Args:
         shared_name: of the `Shared`.
-        wanted: "all", or what the names of the ports contain; upper and lower case are the same.
+        wanted: "all", "none", or what the names of the ports contain; upper and lower case are the same.
         virtual: whether to make a port "neuralsynth" too, to which other programs connect (not on Windows).
         stop: through it this process tells `("ports", [names])` when other ports are open than before,
             `("problem", text)` once per problem, and `("lost", n)` when more messages found no room in the ring.
@@ -182,13 +182,16 @@ class PortWatch:
             self._close_port(name)
         if self._virtual:
             self._open_port(VIRTUAL_PORT, system.listen_virtual)
-        wanted = [name for name in names if self._wanted == ALL or self._wanted.casefold() in name.casefold()]
+        wanted = [name for name in names if self._is_wanted(name)]
         for name in wanted:
             self._open_port(name, partial(system.listen, name))
-        if wanted or (self._virtual and self._wanted == ALL):
+        if wanted or self._wanted == NONE or (self._virtual and self._wanted == ALL):
             self._problems.discard("ports")
         else:
             self._problem("ports", self._nothing_wanted(names))
+
+    def _is_wanted(self, name: str) -> bool:
+        return self._wanted == ALL or (self._wanted != NONE and self._wanted.casefold() in name.casefold())
 
     def _nothing_wanted(self, names: list[str]) -> str:
         if self._wanted == ALL:

@@ -141,6 +141,11 @@ class View:
             with contextlib.suppress(OSError):
                 self._live.update(Group(*lines), refresh=True)
 
+    def tell(self, text: str) -> None:
+        """Print a line above the picture; it stays."""
+        with contextlib.suppress(OSError):
+            self._console.print(Text(self._clean(text)))
+
     def lines(self, status: Status, width: int, now_seconds: float) -> list[Text]:
         """The picture, lines of at most `width` cells."""
         width = min(width, _WIDEST)

@@ -1,0 +1,252 @@
+"""`play`: a live session in front of a person: the terminal view, the computer's keyboard, the keys for commands."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from neuralsynth.live.computer_keyboard import ComputerKeyboard
+from neuralsynth.live.keyboard_input import TerminalKeys
+from neuralsynth.live.session import Choice, Session
+from neuralsynth.live.take import next_take_path
+from neuralsynth.live.view import Status, View, line
+from neuralsynth.units import gain_to_db
+
+FRAMES_PER_SECOND = 15
+_KEYS_SECONDS = 0.004  # how long a pressed key may wait to be seen
+_LINE_SECONDS = 5.0  # between two lines where there is no terminal to draw on
+
+
+@dataclass(frozen=True)
+class PlayReport:
+    """What happened while it played."""
+
+    seconds: float
+    device: str
+    sample_rate: int
+    block_size: int
+    start_seconds: float  # until the first block
+    events: int
+    late_events: int
+    lost_events: int
+    under_runs: int
+    late_blocks: int
+    median_load: float  # of the blocks, as a share of their time
+    load_p999: float  # that 999 of 1,000 blocks kept to
+    worst_load: float
+    shed_voices: int
+    muted_faults: int
+    engine_restarts: int
+
+    def to_json(self) -> dict:
+        """Plain values for `--json`."""
+        return asdict(self)
+
+
+class Console:
+    """What a person sees and does while a session plays."""
+
+    def __init__(self, session: Session, takes_from: Path, plain: bool, tell: Callable[[str], None]) -> None:
+        """Draw nothing yet.
+
+        Args:
+            takes_from: the file of the first take; later ones are numbered.
+            tell: prints a line where nothing is drawn.
+        """
+        self._session, self._take_path, self._tell = session, takes_from, tell
+        self._view = View()
+        self._draws = not plain and self._view.is_possible
+        self._keyboard = ComputerKeyboard()
+        self._keys: TerminalKeys | None = None
+        self._next_frame = self._next_line = 0.0
+        self._limited_seconds = 0.0
+        self.worst_load = 0.0
+
+    @contextlib.contextmanager
+    def shown(self) -> Iterator[None]:
+        """The view is on the terminal, and keys are read, meanwhile."""
+        with contextlib.ExitStack() as stack:
+            if self._draws:
+                stack.enter_context(self._view)
+                keys = stack.enter_context(TerminalKeys(on_suspend=self._suspend, on_resume=self._view.start))
+                self._keys = keys if keys.is_active else None
+            yield
+            self._let_go()
+
+    def _suspend(self) -> None:
+        """Ctrl-Z: the engine plays on, but nobody holds its keys."""
+        self._let_go()
+        self._view.stop()
+
+    def _let_go(self) -> None:
+        for message in self._keyboard.all_off():
+            self._session.send(message)
+
+    def step(self) -> bool:
+        """Go on for a moment; False when the person wants to end."""
+        now, goes_on = time.monotonic(), True
+        if self._keys is not None:
+            pressed = self._keys.poll(_KEYS_SECONDS)
+            self._keyboard.has_key_up = self._keys.has_key_up
+            played, commands = self._keyboard.take(pressed, now)
+            for message in played:
+                self._session.send(message)
+            goes_on = all([self._command(command) for command in commands])
+        else:
+            time.sleep(_KEYS_SECONDS)
+        self._session.poll()
+        for text in self._session.news():
+            self._say(text)
+        if now >= self._next_frame:
+            self._next_frame = now + 1.0 / FRAMES_PER_SECOND
+            self._frame(now)
+        return goes_on
+
+    def _say(self, text: str) -> None:
+        if self._draws:
+            self._view.tell(text)
+        else:
+            self._tell(text)
+
+    def _command(self, name: str) -> bool:
+        """Do what a key asks for; False to end."""
+        session = self._session
+        if name == "quit":
+            return False
+        if name == "panic":
+            self._let_go()
+            session.panic()
+        elif name == "next preset":
+            session.go_to(session.step + 1)
+        elif name == "previous preset":
+            session.go_to(session.step - 1)
+        elif name == "record" and session.takes.is_recording:
+            session.takes.end()
+        elif name == "record":
+            session.takes.begin(next_take_path(self._take_path))
+        return True
+
+    def _frame(self, now: float) -> None:
+        status = self._status()
+        self.worst_load = max(self.worst_load, status.worst_load)
+        if self._draws:
+            self._view.draw(status, now)
+        elif now >= self._next_line:
+            self._next_line = now + _LINE_SECONDS
+            self._tell(line(status, sys.stdout.encoding or "ascii"))
+
+    def _status(self) -> Status:
+        """What the engine tells now."""
+        session, meters, keyboard = self._session, self._session.shared.meters, self._keyboard
+        opened, steps = session.opened, session.set_list.steps if session.set_list else ()
+        step = steps[session.step] if steps else None
+        left, right, worst = meters.peak_left, meters.peak_right, meters.worst
+        session.shared.controls.worst_asked += 1
+        is_limited, self._limited_seconds = meters.limited_seconds > self._limited_seconds, meters.limited_seconds
+        rate = max(meters.sample_rate, 1)
+        device_seconds = opened.latency_seconds if opened else 0.0
+        return Status(
+            preset=step.name if step else "",
+            program=step.program + 1 if step else 0,
+            n_programs=len(steps),
+            says=step.says if step else "",
+            device=opened.device if opened else "",
+            sample_rate=meters.sample_rate,
+            block_size=meters.block_size,
+            latency_ms=1000.0 * ((meters.block_size + meters.latency_samples) / rate + device_seconds),
+            midi_ports=session.midi_ports,
+            level_left_db=float(gain_to_db(max(left, 1e-10))),
+            level_right_db=float(gain_to_db(max(right, 1e-10))),
+            is_limited=is_limited,
+            voices=meters.voices,
+            load=meters.load,
+            worst_load=worst,
+            under_runs=meters.xruns + meters.late_blocks,
+            tempo_bpm=meters.tempo_bpm,
+            last_event=session.last_event,
+            is_recording=session.takes.is_recording,
+            take_seconds=session.takes.seconds,
+            take_file=str(session.takes.path or ""),
+            has_keyboard=self._keys is not None,
+            octave=keyboard.octave,
+            velocity=keyboard.velocity,
+            is_sustained=keyboard.is_sustained,
+            problems=session.problems,
+        )
+
+
+def play(
+    choice: Choice,
+    take: Path | None = None,
+    takes_from: Path = Path("take.wav"),
+    seconds: float | None = None,
+    plain: bool = False,
+    tell: Callable[[str], None] = print,
+) -> PlayReport:
+    """Play live until the person ends it (or `seconds` are over).
+
+    Args:
+        take: a file to record into from the first message on.
+        takes_from: the file of the first take that a key starts.
+        plain: print a line now and then instead of drawing.
+        tell: prints a line.
+
+    Raises:
+        NeuralSynthError: as `Session.open`.
+    """
+    began = time.monotonic()
+    session = Session(choice)
+    try:
+        with _term_as_interrupt():
+            session.open(take)
+            started = time.monotonic()
+            console = Console(session, takes_from, plain, tell)
+            with contextlib.suppress(KeyboardInterrupt), console.shown():
+                while console.step() and (seconds is None or time.monotonic() - started < seconds):
+                    pass
+        return _report(session, console, time.monotonic() - started, started - began)
+    finally:
+        session.close()
+        for text in session.news():
+            tell(text)
+
+
+def _report(session: Session, console: Console, seconds: float, start_seconds: float) -> PlayReport:
+    meters, opened = session.shared.meters, session.opened
+    return PlayReport(
+        seconds=round(seconds, 3),
+        device=opened.device if opened else "",
+        sample_rate=meters.sample_rate,
+        block_size=meters.block_size,
+        start_seconds=round(start_seconds, 3),
+        events=meters.events,
+        late_events=meters.late_events,
+        lost_events=meters.lost_events,
+        under_runs=meters.xruns,
+        late_blocks=meters.late_blocks,
+        median_load=meters.load_quantile(0.5),
+        load_p999=meters.load_quantile(0.999),
+        worst_load=round(max(console.worst_load, meters.worst), 3),
+        shed_voices=meters.shed_voices,
+        muted_faults=meters.faults,
+        engine_restarts=session.restarts,
+    )
+
+
+@contextlib.contextmanager
+def _term_as_interrupt() -> Iterator[None]:
+    """Let a polite kill end a session as Ctrl-C does."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    old = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, old)
