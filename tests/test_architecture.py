@@ -41,6 +41,7 @@ FLOORS = [
     ["instrument"],
     ["envelope_fit", "detail_fit", "latent_search"],
     ["scoring", "hosts"],
+    ["live"],
     ["matching"],
     ["training"],
     ["cli"],
@@ -56,6 +57,9 @@ HOMES = {
     "librosa": {"scoring.second_opinion"},
     "matplotlib": {"hosts.picture"},
     "llvmlite": {"sound.simd"},
+    "jack": {"live.jack_backend"},
+    "sounddevice": {"live.portaudio_backend"},
+    "rtmidi": {"live.midi_ports"},
 }
 TORCH = {"torch", "lightning", "tensorboard", "torchmetrics"}
 

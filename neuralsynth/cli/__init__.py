@@ -24,6 +24,7 @@ _COMMANDS = {
     "score": "reports",
     "match": "matching",
     "bench": "reports",
+    "doctor": "live",
 }
 
 
