@@ -263,16 +263,15 @@ def belongings():
 def deaths(times=20):
     """Many servers die under us."""
     owned, lost = [], 0
-    server = JackServer()
-    os.environ.update(server.environment)
-    for _ in range(times + 1):
-        server.start()
-        backend = opened()
-        server.stop(signal.SIGKILL)
-        lost += until(lambda backend=backend: backend.is_lost, 5)
-        backend.close()
-        owned.append(belongings())
-    server.give_back()
+    with JackServer() as server:
+        os.environ.update(server.environment)
+        for _ in range(times + 1):
+            backend = opened()
+            server.stop(signal.SIGKILL)
+            lost += until(lambda backend=backend: backend.is_lost, 5)
+            backend.close()
+            server.start()
+            owned.append(belongings())
     return {"lost": lost, "first": owned[0], "last": owned[-1]}
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from neuralsynth.errors import one_line
 
-PROBE_SECONDS = 30.0  # of all probes together; loading the libraries from a slow disk takes most of it
+PROBE_SECONDS = 20.0  # of all probes together; loading the libraries from a slow disk takes most of it
 OK, MISSING, OPTIONAL = "ok", "missing", "optional"
 ENOUGH_LOCKED_BYTES = 1 << 30
 CAP_IPC_LOCK, CAP_SYS_NICE = 14, 23

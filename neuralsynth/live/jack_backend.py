@@ -11,21 +11,21 @@ import functools
 import os
 import time
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from neuralsynth.errors import DeviceError, one_line
 from neuralsynth.events import Event
 from neuralsynth.live.backend import Process
 from neuralsynth.live.careful import quietly, within
+from neuralsynth.live.jack_patchbay import OUTPUTS, Patchbay
 
 ANSWER_SECONDS = 3.0  # a server that lives answers in milliseconds
 STALL_SECONDS = 2.0  # a server that asks for nothing for so long is taken for dead
 SETTLED_SECONDS = 0.5  # how long connections have to stand still before they are remembered
 RETRY_SECONDS = 1.0
 BUSY_SECONDS = 0.5
-OUTPUTS = ("out_1", "out_2")
-MIDI_INPUT = "midi_in"
+TRIES, TRY_AGAIN_SECONDS = 5, 0.2
 #: Closed before the interpreter ends: a callback that comes after its end would abort the process.
 _open_backends: weakref.WeakSet[JackBackend] = weakref.WeakSet()
 _NEXT = "or use --audio none or an audio device; `neuralsynth doctor` lists what is there"
@@ -78,11 +78,7 @@ class _NoServerError(DeviceError):
 
 
 class JackBackend:
-    """A client of a running JACK server. See `Backend` for what the methods promise.
-
-    A connection is written `"out_1>system:playback_1"` or `"a2j:keyboard (capture): midi>midi_in"`: from where the
-    signal comes, `>`, where it goes. Our own port stands without the client's name, which the server may change.
-    """
+    """A client of a running JACK server. See `Backend` for what the methods promise, `Patchbay` for connections."""
 
     name = "jack"
 
@@ -112,8 +108,7 @@ class JackBackend:
         self._connects, self._has_midi = connect, midi
         self._connections = tuple(connections)
         self._client = None
-        self._outputs: list = []
-        self._midi_in = None
+        self._patchbay: Patchbay | None = None
         self._process: Process | None = None
         self._forget()
 
@@ -130,13 +125,13 @@ class JackBackend:
             DeviceError: no JACK library, no server, or one that refuses.
         """
         self.close()
+        self._connections = self.connections
         self._forget()
         client = _new_client(self._asked_name, self._server_name)
         try:
             self.sample_rate, self.block_size = client.samplerate, client.blocksize
             self._nanoseconds_per_sample = 1e9 / self.sample_rate
-            self._outputs = [client.outports.register(name) for name in OUTPUTS]
-            self._midi_in = client.midi_inports.register(MIDI_INPUT) if self._has_midi else None
+            self._patchbay = Patchbay(client, self._has_midi, import_jack().JackError)
             self._listen_to(client)
         except import_jack().JackError as error:
             _let_go(client)
@@ -163,73 +158,35 @@ class JackBackend:
         Raises:
             DeviceError: `open` was not called, or the server refuses.
         """
-        client = self._client
-        if client is None or self._is_lost:
+        client, patchbay = self._client, self._patchbay
+        if client is None or patchbay is None or self._is_lost:
             raise DeviceError("the JACK server went away before the start; open it again")
         self._process = process
         self._last_ns = time.monotonic_ns()
         try:
-            within(ANSWER_SECONDS, lambda: self._activate(client))
+            within(ANSWER_SECONDS, lambda: self._activate(client, patchbay))
         except (import_jack().JackError, TimeoutError) as error:
             raise DeviceError(
                 f"the JACK server does not start us ({one_line(error, 80)}); restart it, {_NEXT}"
             ) from error
 
-    def _activate(self, client) -> None:
+    def _activate(self, client, patchbay: Patchbay) -> None:
         client.activate()
         wanted = self._connections
         if not wanted and self._connects:
-            wanted = (*self._to_speakers(client), *self._from_keyboards(client))
-        self._pending = self._make(client, wanted)
-        made = self._made()
-        if self._connects and not any(text.startswith(OUTPUTS) for text in made):
-            self._make(client, self._to_speakers(client))  # another sound card than last time: still be heard
-            made = self._made()
-        self._connections = made
-
-    @staticmethod
-    def _to_speakers(client) -> list[str]:
-        ports = client.get_ports(is_audio=True, is_input=True, is_physical=True)
-        if len(ports) == 1:
-            ports = ports * 2
-        return [f"{output}>{port.name}" for output, port in zip(OUTPUTS, ports, strict=False)]
-
-    def _from_keyboards(self, client) -> list[str]:
-        if self._midi_in is None:
-            return []
-        ports = client.get_ports(is_midi=True, is_output=True, is_physical=True)
-        return [f"{port.name}>{MIDI_INPUT}" for port in ports]
-
-    def _make(self, client, wanted: Iterable[str]) -> tuple[str, ...]:
-        """Make connections; those that cannot be made are returned."""
-        failed = []
-        for text in wanted:
-            source, target = _ends(text)
-            own, other = (source, target) if source in OUTPUTS else (target, source)
-            port = next((p for p in (*self._outputs, self._midi_in) if p is not None and p.shortname == own), None)
-            if port is None:
-                continue
-            try:
-                if not port.is_connected_to(other):
-                    client.connect(*((port.name, target) if own is source else (source, port.name)))
-            except import_jack().JackError:
-                failed.append(text)
-        return tuple(failed)
-
-    def _made(self) -> tuple[str, ...]:
-        """The connections that stand."""
-        found = [f"{p.shortname}>{other.name}" for p in self._outputs for other in p.connections]
-        if self._midi_in is not None:
-            found += [f"{other.name}>{MIDI_INPUT}" for other in self._midi_in.connections]
-        return tuple(found)
+            wanted = (*patchbay.to_speakers(), *patchbay.from_keyboards())
+        self._pending = patchbay.connect(wanted)
+        if self._connects and not any(text.startswith(OUTPUTS) for text in patchbay.connections()):
+            patchbay.connect(patchbay.to_speakers())  # another sound card than last time: still be heard
+        self._connections = patchbay.connections()
 
     def close(self) -> None:
         """Leave the server; returns in seconds also when the server is dead or hangs."""
         client = self._client
         if client is None:
             return
-        if not self.is_lost:
-            self._look()
+        if self._patchbay is not None and not self.is_lost:
+            self._look(self._patchbay)
         self._process, self._client = None, None
         # libjack cancels the thread of the callback. It must not sit in Python then, where it may hold the interpreter.
         until = time.monotonic() + BUSY_SECONDS
@@ -237,7 +194,7 @@ class JackBackend:
             time.sleep(0.001)
         _let_go(client)
         _open_backends.discard(self)
-        self._outputs, self._midi_in = [], None
+        self._patchbay = None
 
     @property
     def is_lost(self) -> bool:
@@ -268,21 +225,22 @@ class JackBackend:
 
         A dying server takes connections apart before it says that it dies; therefore the half second.
         """
-        client, now = self._client, time.monotonic_ns()
-        if client is None or self.is_lost or now - self._last_ns > SETTLED_SECONDS * 1e9:
-            return (*self._connections, *self._pending)
-        if self._pending and now - self._tried_ns > RETRY_SECONDS * 1e9:
-            self._tried_ns = now
-            self._pending = self._make(client, self._pending)
-        self._look()
+        patchbay, now = self._patchbay, time.monotonic_ns()
+        if patchbay is not None and not self.is_lost and now - self._last_ns < SETTLED_SECONDS * 1e9:
+            if self._pending and now - self._tried_ns > RETRY_SECONDS * 1e9:
+                self._tried_ns = now
+                waiting = patchbay.connect(self._pending)
+                self._connections += tuple(text for text in self._pending if text not in waiting)
+                self._pending = waiting
+            self._look(patchbay)
         return (*self._connections, *self._pending)
 
-    def _look(self) -> None:
+    def _look(self, patchbay: Patchbay) -> None:
         """Read the connections from the server's shared memory, if they changed and stand still."""
         changed = self._changed_ns
         if changed and time.monotonic_ns() - changed > SETTLED_SECONDS * 1e9:
             with contextlib.suppress(import_jack().JackError):
-                self._connections = self._made()
+                self._connections = patchbay.connections()
                 if changed == self._changed_ns:
                     self._changed_ns = 0
 
@@ -292,23 +250,32 @@ class JackBackend:
         now = time.monotonic_ns()
         self._last_ns = now
         try:
-            left, right = self._outputs[0].get_array(), self._outputs[1].get_array()
-            process = self._process
-            if process is None or n_samples > self.block_size:
-                left.fill(0.0)
-                right.fill(0.0)
-                return
-            try:
-                audio = process(n_samples, self._began_ns(now), self._events())
-                left[:], right[:] = audio[0], audio[1]
-            except Exception:  # noqa: BLE001 - an exception here would end the callbacks for good
-                self.faults += 1
-                left.fill(0.0)
-                right.fill(0.0)
-        except Exception:  # noqa: BLE001 - the ports are gone, we are about to close
+            self._play(n_samples, now)
+        except Exception:  # noqa: BLE001 - an exception here would end the callbacks for good
             self.faults += 1
+            with contextlib.suppress(Exception):  # the ports may be gone
+                self._fill_silence()
         finally:
             self._is_busy = False
+
+    def _play(self, n_samples: int, now_ns: int) -> None:
+        """[audio thread] Ask `process`, and copy what it gives to the ports, whose memory is another in each cycle."""
+        process, patchbay = self._process, self._patchbay
+        if process is None or patchbay is None or n_samples > self.block_size:
+            self._fill_silence()
+            return
+        events: Sequence[Event] = ()
+        if patchbay.midi_in is not None:  # the bytes are copied: the port's memory is used again
+            events = [Event(offset, bytes(message)) for offset, message in patchbay.midi_in.incoming_midi_events()]
+        audio = process(n_samples, self._began_ns(now_ns), events)
+        for port, samples in zip(patchbay.outputs, audio, strict=True):
+            port.get_array()[:] = samples
+
+    def _fill_silence(self) -> None:
+        """[audio thread] JACK does not clear the ports."""
+        if self._patchbay is not None:
+            for port in self._patchbay.outputs:
+                port.get_array().fill(0.0)
 
     def _began_ns(self, now_ns: int) -> int:
         """[audio thread] When the server began this cycle, which is up to a period before we are called.
@@ -320,12 +287,6 @@ class JackBackend:
             return now_ns
         samples = self._client.frames_since_cycle_start
         return now_ns - int(samples * self._nanoseconds_per_sample) if samples < self.sample_rate else now_ns
-
-    def _events(self) -> list[Event]:
-        """[audio thread] What arrived at `midi_in`; the bytes are copied, the port's memory is used again."""
-        if self._midi_in is None:
-            return []
-        return [Event(offset, bytes(message)) for offset, message in self._midi_in.incoming_midi_events()]
 
     def _on_shutdown(self, _status, _reason) -> None:
         self._is_lost = True
@@ -348,20 +309,19 @@ class JackBackend:
         self._changed_ns = time.monotonic_ns()
 
 
-def _ends(text: str) -> tuple[str, str]:
-    """A connection's source and target. Names of other programs may contain a `>`, ours do not."""
-    head, sign, tail = text.partition(">")
-    if sign and head in OUTPUTS:
-        return head, tail
-    head, sign, tail = text.rpartition(">")
-    return head, tail
-
-
 def _new_client(client_name: str, server_name: str | None):
     jack = import_jack()
 
     def connect():
-        return jack.Client(client_name, no_start_server=True, servername=server_name)
+        for tries_left in reversed(range(TRIES)):
+            try:
+                return jack.Client(client_name, no_start_server=True, servername=server_name)
+            except jack.JackOpenError as error:
+                # A server that just starts, or that another client leaves at this moment, refuses new ones.
+                if error.status.server_failed or error.status.version_error or not tries_left:
+                    raise
+                time.sleep(TRY_AGAIN_SECONDS)
+        raise AssertionError
 
     try:
         with quietly():
