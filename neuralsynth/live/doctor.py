@@ -25,6 +25,7 @@ _LIMITS = (
     "join the group audio (usermod -aG audio NAME), in /etc/security/limits.d/audio.conf: @audio - {}, log in again"
 )
 _NO_ANSWER = {"problem": "the library crashed or did not answer in time"}
+_ASK_AGAIN = "if a JACK server hangs, restart it; then ask again"
 
 
 @dataclass(frozen=True)
@@ -118,18 +119,23 @@ def _audio(jack: dict, portaudio: dict) -> list[Finding]:
     if jack.get("library"):
         findings.append(Finding(_JACK_LIBRARY, OK, "found"))
     else:
-        problem = "not found" if "library" in jack else jack["problem"]
-        findings.append(Finding(_JACK_LIBRARY, lacking, problem, "Debian: apt install jackd2"))
+        problem, how = (
+            ("not found", "Debian: apt install jackd2") if "library" in jack else (jack["problem"], _ASK_AGAIN)
+        )
+        findings.append(Finding(_JACK_LIBRARY, lacking, problem, how))
     if server:
         scheduling = "real-time" if server["is_realtime"] else "not real-time"
         says = f"{server['sample_rate']} Hz, blocks of {server['block_size']}, {scheduling}"
         findings.append(Finding(_JACK_SERVER, OK, says))
     else:
-        problem = "does not answer" if jack.get("library") and "problem" in jack else "none is running"
-        findings.append(Finding(_JACK_SERVER, lacking, problem, "start one: jackd -d alsa -r 48000 -p 128"))
+        hangs = jack.get("library") and "problem" in jack
+        start = "start one: jackd -d alsa -r 48000 -p 128"
+        problem, how = ("does not answer", "restart it") if hangs else ("none is running", start)
+        findings.append(Finding(_JACK_SERVER, lacking, problem, how))
     if devices is None:
-        problem = "library not found" if "devices" in portaudio else portaudio["problem"]
-        findings.append(Finding(_PORTAUDIO, lacking, problem, "Debian: apt install libportaudio2"))
+        install = "Debian: apt install libportaudio2"
+        problem, how = ("not found", install) if "devices" in portaudio else (portaudio["problem"], _ASK_AGAIN)
+        findings.append(Finding(_PORTAUDIO, lacking, problem, how))
         return findings
     findings.append(Finding(_PORTAUDIO, OK, "found"))
     if devices:
@@ -143,7 +149,8 @@ def _audio(jack: dict, portaudio: dict) -> list[Finding]:
 def _midi(answer: dict) -> list[Finding]:
     interfaces = answer.get("interfaces")
     if interfaces is None:
-        return [Finding("MIDI", OPTIONAL, one_line(answer["problem"], 120), "pip install python-rtmidi")]
+        how = "pip install python-rtmidi" if "interfaces" in answer else _ASK_AGAIN
+        return [Finding("MIDI", OPTIONAL, one_line(answer["problem"], 120), how)]
     working = [i["name"] for i in interfaces if not i["problem"]]
     broken = [f"{i['name']} does not work here" for i in interfaces if i["problem"]]
     how = "" if working else "Linux: modprobe snd-seq; or start a JACK server"
