@@ -1,93 +1,162 @@
-"""A JACK server without sound hardware, for tests of live play."""
+"""A real JACK server with a dummy device, under a name of its own."""
 
 from __future__ import annotations
 
-import contextlib
+import fcntl
 import os
+import re
 import shutil
+import signal
+import struct
 import subprocess
-from collections.abc import Iterator
+import tempfile
+import time
+from pathlib import Path
 
 import pytest
 
-READY_SECONDS = 15
-STOP_SECONDS = 15  # it waits for clients that were killed just before
-CLIENT_TIMEOUT_MILLISECONDS = 500  # a client that is killed holds the whole server up for as long
+SAMPLE_RATE, BLOCK_SIZE = 48_000, 128
+READY_SECONDS = 20
+SETTLE_SECONDS = 0.1  # a server that just starts, or that a client leaves at this moment, refuses others
+N_NAMES = 4
+REGISTRY, REGISTRY_HEAD_BYTES = Path("/dev/shm/jack-shm-registry"), 4096  # noqa: S108 - JACK's own place
+REGISTERED = re.compile(rb"(.{4})jack-\d+:(neuralsynth-test-[\w-]+):\0", re.DOTALL)  # process and name
 
-#: For tests that need one. On the build server JACK must be there.
-needs_jackd = pytest.mark.skipif(
-    shutil.which("jackd") is None and not os.environ.get("CI"), reason="jackd is not installed (apt install jackd2)"
-)
+
+def require_jackd():
+    """Skip without jackd, but not in CI: there its absence is a failure."""
+    if shutil.which("jackd") is None and not os.environ.get("CI"):
+        pytest.skip("jackd is not installed (Debian: apt install jackd2)")
 
 
 class JackServer:
-    """`jackd` with the dummy driver. `environment` leads clients to it."""
+    """A server under a name that no other process uses meanwhile. It can be started, ended and started again.
 
-    def __init__(self, name: str, rate: int, period: int) -> None:
-        self.name, self._rate, self._period = name, rate, period
-        self.environment = {**os.environ, "JACK_DEFAULT_SERVER": name, "JACK_NO_START_SERVER": "1"}
-        self._process: subprocess.Popen | None = None
+    JACK's registry in shared memory has eight places for server names, and a killed server keeps its place until one of
+    the same name comes. So the names are few, and a lock on a file says which are taken.
+    """
+
+    def __init__(self, sample_rate=SAMPLE_RATE, block_size=BLOCK_SIZE):
+        self.sample_rate, self.block_size = sample_rate, block_size
+        self.log = ""  # what it printed until it ended
+        self._jackd = self._output = None
+        self.name, self._lock = _take_name()
 
     @property
-    def is_running(self) -> bool:
-        """Whether it was started and neither killed nor stopped."""
-        return self._process is not None
+    def environment(self):
+        """For processes that shall meet this server."""
+        return {**os.environ, "JACK_DEFAULT_SERVER": self.name, "JACK_NO_START_SERVER": "1"}
 
-    def start(self) -> None:
-        """Start it, and wait until it answers."""
-        options = [
-            "-n",
-            self.name,
-            "-t",
-            str(CLIENT_TIMEOUT_MILLISECONDS),
-            "-d",
-            "dummy",
-            "-r",
-            str(self._rate),
-            "-p",
-            str(self._period),
-        ]
-        self._process = subprocess.Popen(
-            ["jackd", *options],  # noqa: S607
-            env={**self.environment, "JACK_NO_AUDIO_RESERVATION": "1"},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        wait = ["jack_wait", "-s", self.name, "-w", "-t", str(READY_SECONDS)]
-        told = subprocess.run(wait, env=self.environment, capture_output=True, text=True, timeout=2 * READY_SECONDS)
-        assert "is available" in told.stdout, f"jackd did not start: {told.stdout}{told.stderr}"
-
-    def kill(self) -> None:
-        """End it without a warning to anybody.
-
-        It keeps one of the eight places that JACK has for servers until one of the same name has ended in good order.
-        """
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-    def stop(self) -> None:
-        """End it in good order."""
-        if self._process is None:
+    def start(self):
+        """Start it and wait until it answers."""
+        if self._started():
             return
-        self._process.terminate()
+        if "Too many servers" in self.log:
+            _free_places()
+            if self._started():
+                return
+        raise RuntimeError(f"jackd does not start: {self.log}")
+
+    def _started(self):
+        output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `stop`
+        self._jackd, self._output = _jackd(self.name, self.sample_rate, self.block_size, output), output
+        end = time.monotonic() + READY_SECONDS
+        time.sleep(SETTLE_SECONDS)
+        while not self.is_running or self._jackd.poll() is not None:
+            if self._jackd.poll() is not None or time.monotonic() > end:
+                self.stop()
+                return False
+            time.sleep(SETTLE_SECONDS)
+        time.sleep(SETTLE_SECONDS)
+        return True
+
+    @property
+    def is_running(self):
+        """Whether it answers."""
+        command = [shutil.which("jack_wait"), "-c"]
+        asked = subprocess.run(command, env=self.environment, capture_output=True, check=False, timeout=30)
+        return asked.stdout.startswith(b"running")
+
+    def send(self, number):
+        """Send it a signal: SIGKILL, SIGSTOP, SIGCONT."""
+        self._jackd.send_signal(number)
+
+    def stop(self, number=signal.SIGTERM):
+        """End it, with SIGKILL as by a crash."""
+        if self._jackd is None:
+            return
+        if self._jackd.poll() is None:
+            self._jackd.send_signal(number)
         try:
-            self._process.wait(STOP_SECONDS)
-            self._process = None
+            self._jackd.wait(10)
         except subprocess.TimeoutExpired:
-            self.kill()
+            self._jackd.kill()
+            self._jackd.wait(10)
+        self._output.seek(0)
+        self.log = self._output.read().decode(errors="replace")
+        self._output.close()
+        self._jackd = None
+
+    def give_back(self):
+        """Let others have the name."""
+        self._lock.close()
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *problem):
+        self.stop()
+        self.give_back()
 
 
-@contextlib.contextmanager
-def jack_server(name: str, rate: int = 48_000, period: int = 128) -> Iterator[JackServer]:
-    """A running server of that name; give each test process a name of its own."""
-    server = JackServer(name, rate, period)
-    try:
-        server.start()
-        yield server
-    finally:
-        if not server.is_running:
-            server.start()
-        server.stop()
+def _jackd(name, sample_rate, block_size, output):
+    # It ends with the process that started it. -t: clients on a loaded machine are not thrown out for being late.
+    with_us = "setpriv --pdeathsig KILL " if shutil.which("setpriv") else ""
+    return subprocess.Popen(
+        f"{with_us}jackd -n {name} -t 5000 -d dummy -r {sample_rate} -p {block_size}".split(),
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, "JACK_NO_AUDIO_RESERVATION": "1"},
+        start_new_session=True,
+    )
+
+
+def _free_places():
+    """Free places that killed servers of tests keep: a server of the same name takes it, and ends in order."""
+    for found in REGISTERED.finditer(REGISTRY.read_bytes()[:REGISTRY_HEAD_BYTES]):
+        (pid,) = struct.unpack("=i", found[1])
+        if not Path(f"/proc/{pid}").exists():
+            jackd = _jackd(found[2].decode(), SAMPLE_RATE, BLOCK_SIZE, subprocess.DEVNULL)
+            time.sleep(0.5)
+            jackd.terminate()
+            try:
+                jackd.wait(10)
+            except subprocess.TimeoutExpired:
+                jackd.kill()
+                jackd.wait(10)
+
+
+def _take_name():
+    """A name and the open file that keeps it for us; waits until one is free."""
+    while True:
+        for number in range(N_NAMES):
+            lock = (Path(tempfile.gettempdir()) / f"neuralsynth-jack-{number}.lock").open("w")
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                lock.close()
+            else:
+                return f"neuralsynth-test-{number}", lock
+        time.sleep(0.1)
+
+
+def until(condition, seconds=10.0):
+    """Whether the condition comes true in time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.01)
+    return bool(condition())

@@ -60,6 +60,8 @@ HOMES = {
     "rtmidi": {"live.rtmidi_ports"},
     "llvmlite": {"sound.simd"},
     "rich": {"cli.parts", "training.watch", "live.view", "live.drawing"},
+    "jack": {"live.jack_backend"},
+    "sounddevice": {"live.portaudio_backend"},
 }
 TORCH = {"torch", "lightning", "tensorboard", "torchmetrics"}
 
@@ -143,7 +145,9 @@ def test_importing_the_package_loads_nothing_heavy():
     assert fresh_python(code).strip() == "[]"
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["presets"], ["render", "--help"], ["train", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["presets"], ["render", "--help"], ["train", "--help"], ["doctor", "--help"]]
+)
 def test_help_and_preset_list_load_neither_models_nor_effects(arguments):
     heavy = "numba onnx onnxruntime pedalboard scipy torch matplotlib".split()
     code = f"""

@@ -18,7 +18,7 @@ from neuralsynth.live import midi_process
 from neuralsynth.live.midi_input import MidiInput
 from neuralsynth.live.midi_process import VIRTUAL_PORT, Forwarder, PortWatch, Wire
 from neuralsynth.live.shared import MIDI_RING_BYTES, Ring, Shared
-from tests.jack_server import jack_server, needs_jackd
+from tests.jack_server import JackServer, require_jackd
 
 PATIENCE_SECONDS = 20.0
 RELEASES = ["40 00", "42 00", "7b 00"]  # sustain and sostenuto up, all notes off
@@ -111,10 +111,10 @@ class Listener:
 
 
 @pytest.fixture
-def server(monkeypatch, request):
-    name = f"neuralsynth-test-{os.getpid()}-{request.function.__name__[-12:]}"
-    with jack_server(name) as server:
-        monkeypatch.setenv("JACK_DEFAULT_SERVER", name)
+def server(monkeypatch):
+    require_jackd()
+    with JackServer() as server:
+        monkeypatch.setenv("JACK_DEFAULT_SERVER", server.name)
         monkeypatch.setenv("JACK_NO_START_SERVER", "1")
         yield server
 
@@ -129,7 +129,6 @@ def keyboard(server):
 # Real ports
 
 
-@needs_jackd
 def test_notes_arrive_in_order_with_the_time_at_which_they_came(server, keyboard):
     sent = [f"90 {60 + i % 12:02x} {1 + i % 100:02x}" for i in range(200)]
     with Listener("KEYB") as listener:
@@ -151,7 +150,6 @@ def test_notes_arrive_in_order_with_the_time_at_which_they_came(server, keyboard
     assert listener.problems == []
 
 
-@needs_jackd
 def test_a_keyboard_that_goes_leaves_no_key_down_and_is_heard_again_when_it_returns(server):
     keyboard = Keyboard(server, "keyboard")
     with Listener() as listener:
@@ -170,7 +168,6 @@ def test_a_keyboard_that_goes_leaves_no_key_down_and_is_heard_again_when_it_retu
     assert len(listener.problems) == 1 and "plug a keyboard in" in listener.problems[0]
 
 
-@needs_jackd
 def test_after_the_server_was_killed_and_started_again_it_goes_on(server):
     keyboard = Keyboard(server, "keyboard")
     with Listener(virtual=True) as listener:
@@ -178,7 +175,7 @@ def test_after_the_server_was_killed_and_started_again_it_goes_on(server):
         assert VIRTUAL_PORT in listener.ports
         keyboard.send("90 3c 40")
         listener.wait_for("90 3c 40")
-        server.kill()
+        server.stop(signal.SIGKILL)
         keyboard.unplug()
         listener.wait_for("90 3c 40", *(f"b0 {release}" for release in RELEASES))
         listener.wait(lambda: listener.ports == [])
@@ -192,7 +189,6 @@ def test_after_the_server_was_killed_and_started_again_it_goes_on(server):
     assert len(listener.problems) == 1 and "does not answer" in listener.problems[0]
 
 
-@needs_jackd
 def test_a_killed_input_process_is_seen_and_a_new_one_releases_every_key(server, keyboard):
     with Listener("keyboard") as listener:
         listener.wait_for_port("keyboard:out")
@@ -208,7 +204,6 @@ def test_a_killed_input_process_is_seen_and_a_new_one_releases_every_key(server,
         assert listener.input.is_alive
 
 
-@needs_jackd
 def test_stopping_releases_what_is_down(server, keyboard):
     with Listener("keyboard") as listener:
         listener.wait_for_port("keyboard:out")
@@ -219,7 +214,6 @@ def test_stopping_releases_what_is_down(server, keyboard):
         listener.wait_for(*(f"b5 {release}" for release in RELEASES))
 
 
-@needs_jackd
 def test_only_wanted_ports_are_opened_and_never_our_own(server, keyboard):
     other = Keyboard(server, "other")
     with Listener("other", virtual=True) as first, Listener(virtual=True) as second:
@@ -232,7 +226,6 @@ def test_only_wanted_ports_are_opened_and_never_our_own(server, keyboard):
     other.close()
 
 
-@needs_jackd
 def test_a_program_can_connect_to_the_virtual_port(server, keyboard):
     with Listener("no such keyboard", virtual=True) as listener:
         listener.wait(lambda: listener.ports == [VIRTUAL_PORT] and listener.problems)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import gc
 import time
 import tracemalloc
@@ -200,11 +199,12 @@ def test_a_take_that_begins_while_notes_sound_begins_in_silence_with_the_control
     np.testing.assert_array_equal(audio, offline(patch, [*replayed, *events], audio.shape[1]))
 
 
-def test_notes_that_sound_when_presets_are_swapped_end_on_their_own_preset(device, shelf, shared):
+def test_notes_that_sound_when_presets_are_swapped_end_on_their_own_preset(device, shelf, patch):
+    old = Engine(patch, RATE, BLOCK)
+    device.processor.install(old)
     device.blocks(50, (0, (NOTE_ON, 60, 90)))
     louder = shelf.patch("other", "struck.onnx")
     louder.bank.prepare(range(128))
-    old = device.processor._engine
     device.processor.install(Engine(louder, RATE, BLOCK))
     assert device.blocks(20).any()
     assert old.held_notes()[0, 60] == 1
@@ -263,7 +263,10 @@ def busy(device, n_blocks):
             device.block()
             continue
         key = 36 + i * 7 % 60
-        device.block((i % BLOCK, (NOTE_ON if i % 2 else NOTE_OFF, key, 1 + i % 127)), (0, (CONTROL, (1, 7, 11, 64)[i // 5 % 4], i % 128)))
+        device.block(
+            (i % BLOCK, (NOTE_ON if i % 2 else NOTE_OFF, key, 1 + i % 127)),
+            (0, (CONTROL, (1, 7, 11, 64)[i // 5 % 4], i % 128)),
+        )
 
 
 def test_a_hundred_thousand_blocks_open_no_file_import_nothing_collect_nothing_and_do_not_grow(shared, patch):
@@ -296,7 +299,7 @@ def test_that_test_can_fail(shared, patch, tmp_path):
 
     class Sloppy(Engine):
         def process(self, events, n_samples):
-            builtins.open(tmp_path / "x", "w").close()
+            (tmp_path / "x").open("w").close()
             import wave  # noqa: F401
 
             gc.collect()

@@ -319,7 +319,9 @@ def analysed_at(levels_db, noise_db=-90.0):
         spectrum = NoteSpectrum(
             grid, partials, np.arange(1.0, 5.0), np.zeros(32), np.full((32, 8), 10 ** (noise_db / 20))
         )
-        recording = SimpleNamespace(path="x", note=note, velocity=velocity, digest=f"{note}{velocity}", group="".join(group))
+        recording = SimpleNamespace(
+            path="x", note=note, velocity=velocity, digest=f"{note}{velocity}", group="".join(group)
+        )
         made.append((recording, NoteAnalysis(spectrum, 1.0, 0.0, 32, 0.0, True)))
     return dataset.build_table(made, grid)
 

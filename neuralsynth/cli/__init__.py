@@ -25,6 +25,7 @@ _COMMANDS = {
     "score": "reports",
     "match": "matching",
     "bench": "reports",
+    "doctor": "live",
 }
 
 

@@ -205,9 +205,11 @@ def _check_take(record: Path | None, force: bool) -> None:
     from neuralsynth.cli.parts import require_new
     from neuralsynth.errors import OutputError, UsageError
 
-    for path in () if record is None else (record, record.with_suffix(".mid")):
-        if record.suffix.lower() != ".wav":
-            raise UsageError(f"{record}: a take is a .wav file")
+    if record is None:
+        return
+    if record.suffix.lower() != ".wav":
+        raise UsageError(f"{record}: a take is a .wav file")
+    for path in (record, record.with_suffix(".mid")):
         if not path.parent.is_dir():
             raise OutputError(f"{path}: its folder does not exist; make it first")
         require_new(path, force)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from dataclasses import replace
@@ -38,6 +39,7 @@ def run_engine(shared_name: str, link: Link, choice: messages.DeviceChoice) -> N
         host.close()
         del host
         shared.close()
+        os._exit(0)  # a client of a server that hangs cannot be closed, and would keep the process
 
 
 class EngineHost:
@@ -136,9 +138,13 @@ class EngineHost:
         meters.is_playing = 1
         self._link.send(
             messages.Opened(
-                backend.name, backend.device, backend.sample_rate, backend.block_size, backend.latency_seconds,
+                backend.name,
+                backend.device,
+                backend.sample_rate,
+                backend.block_size,
+                backend.latency_seconds,
                 self._prepared.memory_is_locked,
-            )  # fmt: skip
+            )
         )
 
     def _process_of(self, processor: Processor, backend: Backend):
@@ -181,7 +187,12 @@ class EngineHost:
         play, old = self._play, self._engine
         assert play is not None
         is_same = self._generation == play.generation
-        if old is not None and is_same and old.sample_rate == backend.sample_rate and old.max_block_size == backend.block_size:
+        if (
+            old is not None
+            and is_same
+            and old.sample_rate == backend.sample_rate
+            and old.max_block_size == backend.block_size
+        ):
             old.reset()
             return old
         engine = Engine(

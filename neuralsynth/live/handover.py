@@ -71,7 +71,7 @@ class Link:
         self._socket.close()
 
     def _read(self, n_bytes: int) -> memoryview:
-        memory = memoryview(np.empty(n_bytes, np.uint8))
+        memory = memoryview(np.empty(n_bytes, np.uint8))  # type: ignore[arg-type]
         done = 0
         while done < n_bytes:
             try:

@@ -96,7 +96,9 @@ class Console:
             played, commands = self._keyboard.take(pressed, now)
             for message in played:
                 self._session.send(message)
-            goes_on = all([self._command(command) for command in commands])
+            goes_on = "quit" not in commands
+            for command in commands:
+                self._command(command)
         else:
             time.sleep(_KEYS_SECONDS)
         self._session.poll()
@@ -113,11 +115,9 @@ class Console:
         else:
             self._tell(text)
 
-    def _command(self, name: str) -> bool:
-        """Do what a key asks for; False to end."""
+    def _command(self, name: str) -> None:
+        """Do what a key asks for."""
         session = self._session
-        if name == "quit":
-            return False
         if name == "panic":
             self._let_go()
             session.panic()
@@ -129,7 +129,6 @@ class Console:
             session.takes.end()
         elif name == "record":
             session.takes.begin(next_take_path(self._take_path))
-        return True
 
     def _frame(self, now: float) -> None:
         status = self._status()

@@ -211,11 +211,7 @@ class Processor:
 
     def _well_formed(self, message: bytes) -> list[bytes]:
         """A message of the back end's own port as it is, or what can be read of it."""
-        if (
-            0x80 <= message[0] < 0xF0
-            and len(message) == 1 + DATA_LENGTH[message[0] & 0xF0]
-            and max(message[1:]) < 0x80
-        ):
+        if 0x80 <= message[0] < 0xF0 and len(message) == 1 + DATA_LENGTH[message[0] & 0xF0] and max(message[1:]) < 0x80:
             return [message]
         return self._stream.feed(message)
 

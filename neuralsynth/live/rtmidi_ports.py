@@ -13,9 +13,11 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from neuralsynth.errors import DeviceError, MissingExtra
+from neuralsynth.errors import DeviceError, MissingExtra, one_line
+from neuralsynth.live.careful import quietly
 
 #: By this our own clients and ports are known; they are never listened to.
 OWN_NAME = "neuralsynth"
@@ -151,10 +153,43 @@ def find_system() -> MidiSystem:
     raise DeviceError(f"no MIDI system works here ({'; '.join(answers)}); load the ALSA sequencer or start JACK")
 
 
+@dataclass(frozen=True)
+class MidiInterface:
+    """One way of the system to speak MIDI, with the ports that a keyboard may be at."""
+
+    name: str  # as rtmidi calls it: "ALSA", "Jack", "CoreMidi", "WinMM"
+    ports: tuple[str, ...]
+    problem: str = ""  # why it cannot be used
+
+
+def midi_interfaces() -> list[MidiInterface]:
+    """All interfaces that rtmidi knows on this system, and their input ports now.
+
+    Raises:
+        MissingExtra: python-rtmidi is not installed.
+    """
+    rtmidi = _rtmidi()
+    return [_interface(api) for api in rtmidi.get_compiled_api() if api != rtmidi.API_RTMIDI_DUMMY]
+
+
+def _interface(api: int) -> MidiInterface:
+    rtmidi = _rtmidi()
+    name = rtmidi.get_api_display_name(api)
+    try:
+        with quietly():
+            port = rtmidi.MidiIn(api, f"{OWN_NAME}-probe")
+            try:
+                return MidiInterface(name, tuple(_port_names(port)))
+            finally:
+                port.delete()
+    except Exception as error:  # noqa: BLE001 - rtmidi raises SystemError and kinds of its own
+        return MidiInterface(name, (), one_line(error, 120))
+
+
 def _rtmidi() -> Any:
     try:
         import rtmidi
-    except ImportError as error:
+    except (ImportError, OSError) as error:
         raise MissingExtra("MIDI ports need python-rtmidi: pip install python-rtmidi") from error
     return rtmidi
 

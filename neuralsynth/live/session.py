@@ -36,7 +36,7 @@ class Choice:
     gain_db: float = 0.0
     midi: str = "all"  # "jack" is the engine's own port, "none" no MIDI, else all or part of a port's name
     virtual_port: bool = False
-    device: messages.DeviceChoice = messages.DeviceChoice()
+    device: messages.DeviceChoice = field(default_factory=messages.DeviceChoice)
 
 
 class Session:
@@ -196,7 +196,7 @@ class Session:
 
     def _grow(self, ways: Sequence[tuple[int, int, int]]) -> None:
         """Decode directions of timbre, for the keys that sound first, then for all."""
-        assert self.set_list is not None and self._link is not None
+        assert self.set_list is not None
         zones = list(self.set_list.patches())
         by_zone: dict[int, tuple[set[int], set[int]]] = {}
         for number, key, direction in ways:
@@ -260,7 +260,8 @@ class Session:
 
     def _watch_engine(self) -> None:
         """Start the engine anew when it died or hangs: silent, with the presets and controllers of before."""
-        assert self._process is not None and self._link is not None
+        assert self._process is not None
+        assert self._link is not None
         beats, now = self.shared.meters.beats, time.monotonic()
         if beats != self._beats:
             self._beats, self._beat_seen = beats, now

@@ -1,0 +1,353 @@
+"""JACK, natively: `out_1`, `out_2` and `midi_in` in a client of our own, events at the very sample.
+
+The only module that imports `jack`. No server is ever started from here.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import os
+import time
+import weakref
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from neuralsynth.errors import DeviceError, one_line
+from neuralsynth.events import Event
+from neuralsynth.live.backend import Process
+from neuralsynth.live.careful import quietly, within
+from neuralsynth.live.jack_patchbay import OUTPUTS, Patchbay
+
+ANSWER_SECONDS = 3.0  # a server that lives answers in milliseconds
+STALL_SECONDS = 2.0  # a server that asks for nothing for so long is taken for dead
+SETTLED_SECONDS = 0.5  # how long connections have to stand still before they are remembered
+RETRY_SECONDS = 1.0
+BUSY_SECONDS = 0.5
+TRIES, TRY_AGAIN_SECONDS = 5, 0.2
+#: Closed before the interpreter ends: a callback that comes after its end would abort the process.
+_open_backends: weakref.WeakSet[JackBackend] = weakref.WeakSet()
+_NEXT = "or use --audio none or an audio device; `neuralsynth doctor` lists what is there"
+
+
+@functools.cache
+def import_jack():
+    """Import `jack`, told to print nothing: there may be a terminal view on the screen.
+
+    Raises:
+        DeviceError: the JACK library is not installed.
+    """
+    try:
+        import jack
+    except (ImportError, OSError) as error:
+        raise DeviceError(
+            f"the JACK library is not installed (Debian: apt install jackd2); install it, {_NEXT}"
+        ) from error
+    jack.set_error_function(lambda _: None)
+    jack.set_info_function(lambda _: None)
+    return jack
+
+
+@dataclass(frozen=True)
+class JackServer:
+    """What a running JACK server says of itself."""
+
+    sample_rate: int
+    block_size: int
+    is_realtime: bool
+
+
+def jack_server(server_name: str | None = None) -> JackServer | None:
+    """The JACK server of that name (the default one without), None if none is running.
+
+    Raises:
+        DeviceError: the JACK library is not installed, or the server does not answer.
+    """
+    try:
+        client = _new_client("neuralsynth-probe", server_name)
+    except _NoServerError:
+        return None
+    found = JackServer(client.samplerate, client.blocksize, client.realtime)
+    _let_go(client)
+    return found
+
+
+class _NoServerError(DeviceError):
+    """Nobody answers at all."""
+
+
+class JackBackend:
+    """A client of a running JACK server. See `Backend` for what the methods promise, `Patchbay` for connections."""
+
+    name = "jack"
+
+    def __init__(
+        self,
+        client_name: str = "neuralsynth",
+        connect: bool = True,
+        midi: bool = True,
+        connections: Iterable[str] = (),
+        server_name: str | None = None,
+    ) -> None:
+        """Prepare; nothing happens before `open`.
+
+        Args:
+            client_name: what other programs see; the server appends a number if it is taken.
+            connect: connect the outputs to the first two physical ones, and every physical MIDI port to `midi_in`.
+            midi: whether to have a port `midi_in`.
+            connections: those of an earlier client, made again instead; ones whose other end is not there yet are made
+                when it comes.
+            server_name: which of several servers; the default one (`JACK_DEFAULT_SERVER`) without.
+        """
+        self.device = "JACK"
+        self.sample_rate = self.block_size = 0
+        self.faults = 0  # blocks that `process` failed at, against its promise: they are silent
+        self.client_name = client_name  # after `open` the name that the server gave
+        self._asked_name, self._server_name = client_name, server_name
+        self._connects, self._has_midi = connect, midi
+        self._connections = tuple(connections)
+        self._client = None
+        self._patchbay: Patchbay | None = None
+        self._process: Process | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        self._pending: tuple[str, ...] = ()
+        self._is_lost = self._is_freewheeling = self._is_busy = False
+        self._xruns = 0
+        self._last_ns = self._changed_ns = self._tried_ns = 0
+
+    def open(self) -> None:
+        """Enter the server's client list with our ports, not yet playing.
+
+        Raises:
+            DeviceError: no JACK library, no server, or one that refuses.
+        """
+        self.close()
+        self._connections = self.connections
+        self._forget()
+        client = _new_client(self._asked_name, self._server_name)
+        try:
+            self.sample_rate, self.block_size = client.samplerate, client.blocksize
+            self._nanoseconds_per_sample = 1e9 / self.sample_rate
+            self._patchbay = Patchbay(client, self._has_midi, import_jack().JackError)
+            self._listen_to(client)
+        except import_jack().JackError as error:
+            _let_go(client)
+            raise DeviceError(
+                f"the JACK server refuses our ports ({one_line(error, 80)}); restart it, {_NEXT}"
+            ) from error
+        self._client, self.client_name = client, client.name
+        _open_backends.add(self)
+        server = self._server_name or os.environ.get("JACK_DEFAULT_SERVER", "default")
+        self.device = f"JACK server {one_line(server, 60)!r} as {one_line(self.client_name, 60)!r}"
+
+    def _listen_to(self, client) -> None:
+        client.set_process_callback(self._on_block)
+        client.set_shutdown_callback(self._on_shutdown)
+        client.set_samplerate_callback(self._on_sample_rate)
+        client.set_blocksize_callback(self._on_block_size)
+        client.set_freewheel_callback(self._on_freewheel)
+        client.set_xrun_callback(self._on_xrun)
+        client.set_graph_order_callback(self._on_graph)
+
+    def start(self, process: Process) -> None:
+        """Begin to ask for blocks, and connect.
+
+        Raises:
+            DeviceError: `open` was not called, or the server refuses.
+        """
+        client, patchbay = self._client, self._patchbay
+        if client is None or patchbay is None or self._is_lost:
+            raise DeviceError("the JACK server went away before the start; open it again")
+        self._process = process
+        self._last_ns = time.monotonic_ns()
+        try:
+            within(ANSWER_SECONDS, lambda: self._activate(client, patchbay))
+        except (import_jack().JackError, TimeoutError) as error:
+            raise DeviceError(
+                f"the JACK server does not start us ({one_line(error, 80)}); restart it, {_NEXT}"
+            ) from error
+
+    def _activate(self, client, patchbay: Patchbay) -> None:
+        client.activate()
+        wanted = self._connections
+        if not wanted and self._connects:
+            wanted = (*patchbay.to_speakers(), *patchbay.from_keyboards())
+        self._pending = patchbay.connect(wanted)
+        if self._connects and not any(text.startswith(OUTPUTS) for text in patchbay.connections()):
+            patchbay.connect(patchbay.to_speakers())  # another sound card than last time: still be heard
+        self._connections = patchbay.connections()
+
+    def close(self) -> None:
+        """Leave the server; returns in seconds also when the server is dead or hangs."""
+        client = self._client
+        if client is None:
+            return
+        if self._patchbay is not None and not self.is_lost:
+            self._look(self._patchbay)
+        self._process, self._client = None, None
+        # libjack cancels the thread of the callback. It must not sit in Python then, where it may hold the interpreter.
+        until = time.monotonic() + BUSY_SECONDS
+        while self._is_busy and time.monotonic() < until:
+            time.sleep(0.001)
+        _let_go(client)
+        _open_backends.discard(self)
+        self._patchbay = None
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the server ended, asks for nothing any more, or changed its rate or to larger blocks."""
+        is_playing = self._client is not None and self._process is not None
+        if is_playing and time.monotonic_ns() - self._last_ns > STALL_SECONDS * 1e9:
+            self._is_lost = True
+        return self._is_lost
+
+    @property
+    def is_freewheeling(self) -> bool:
+        """Whether the server asks for blocks as fast as they come."""
+        return self._is_freewheeling
+
+    @property
+    def xruns(self) -> int:
+        """How often the server was late since `open`, whoever of its clients was to blame."""
+        return self._xruns
+
+    @property
+    def latency_seconds(self) -> float:
+        """0: JACK-Client does not tell the latency of ports."""
+        return 0.0
+
+    @property
+    def connections(self) -> tuple[str, ...]:
+        """Connections as they last stood for half a second, and those that still wait for their other end.
+
+        A dying server takes connections apart before it says that it dies; therefore the half second.
+        """
+        patchbay, now = self._patchbay, time.monotonic_ns()
+        if patchbay is not None and not self.is_lost and now - self._last_ns < SETTLED_SECONDS * 1e9:
+            if self._pending and now - self._tried_ns > RETRY_SECONDS * 1e9:
+                self._tried_ns = now
+                waiting = patchbay.connect(self._pending)
+                self._connections += tuple(text for text in self._pending if text not in waiting)
+                self._pending = waiting
+            self._look(patchbay)
+        return (*self._connections, *self._pending)
+
+    def _look(self, patchbay: Patchbay) -> None:
+        """Read the connections from the server's shared memory, if they changed and stand still."""
+        changed = self._changed_ns
+        if changed and time.monotonic_ns() - changed > SETTLED_SECONDS * 1e9:
+            with contextlib.suppress(import_jack().JackError):
+                self._connections = patchbay.connections()
+                if changed == self._changed_ns:
+                    self._changed_ns = 0
+
+    def _on_block(self, n_samples: int) -> None:
+        """[audio thread] Play one block; silence if anything goes wrong."""
+        self._is_busy = True
+        now = time.monotonic_ns()
+        self._last_ns = now
+        try:
+            self._play(n_samples, now)
+        except Exception:  # noqa: BLE001 - an exception here would end the callbacks for good
+            self.faults += 1
+            with contextlib.suppress(Exception):  # the ports may be gone
+                self._fill_silence()
+        finally:
+            self._is_busy = False
+
+    def _play(self, n_samples: int, now_ns: int) -> None:
+        """[audio thread] Ask `process`, and copy what it gives to the ports, whose memory is another in each cycle."""
+        process, patchbay = self._process, self._patchbay
+        if process is None or patchbay is None or n_samples > self.block_size:
+            self._fill_silence()
+            return
+        events: Sequence[Event] = ()
+        if patchbay.midi_in is not None:  # the bytes are copied: the port's memory is used again
+            events = [Event(offset, bytes(message)) for offset, message in patchbay.midi_in.incoming_midi_events()]
+        audio = process(n_samples, self._began_ns(now_ns), events)
+        for port, samples in zip(patchbay.outputs, audio, strict=True):
+            port.get_array()[:] = samples
+
+    def _fill_silence(self) -> None:
+        """[audio thread] JACK does not clear the ports."""
+        if self._patchbay is not None:
+            for port in self._patchbay.outputs:
+                port.get_array().fill(0.0)
+
+    def _began_ns(self, now_ns: int) -> int:
+        """[audio thread] When the server began this cycle, which is up to a period before we are called.
+
+        JACK-Client has no `jack_get_cycle_times`, but the samples since the cycle's start: one call, good to a sample.
+        While freewheeling cycles have no time of their own. A large number is one below zero.
+        """
+        if self._is_freewheeling or self._client is None:
+            return now_ns
+        samples = self._client.frames_since_cycle_start
+        return now_ns - int(samples * self._nanoseconds_per_sample) if samples < self.sample_rate else now_ns
+
+    def _on_shutdown(self, _status, _reason) -> None:
+        self._is_lost = True
+
+    def _on_sample_rate(self, sample_rate: int) -> None:
+        if sample_rate != self.sample_rate:
+            self._is_lost = True
+
+    def _on_block_size(self, block_size: int) -> None:
+        if block_size > self.block_size:
+            self._is_lost = True
+
+    def _on_freewheel(self, starting: bool) -> None:
+        self._is_freewheeling = bool(starting)
+
+    def _on_xrun(self, _microseconds: float) -> None:
+        self._xruns += 1
+
+    def _on_graph(self) -> None:
+        self._changed_ns = time.monotonic_ns()
+
+
+def _new_client(client_name: str, server_name: str | None):
+    jack = import_jack()
+
+    def connect():
+        for tries_left in reversed(range(TRIES)):
+            try:
+                return jack.Client(client_name, no_start_server=True, servername=server_name)
+            except jack.JackOpenError as error:
+                # A server that just starts, or that another client leaves at this moment, refuses new ones.
+                if error.status.server_failed or error.status.version_error or not tries_left:
+                    raise
+                time.sleep(TRY_AGAIN_SECONDS)
+        raise AssertionError
+
+    try:
+        with quietly():
+            return within(ANSWER_SECONDS, connect)
+    except TimeoutError as error:
+        raise DeviceError(f"the JACK server does not answer; restart it, {_NEXT}") from error
+    except jack.JackOpenError as error:
+        if error.status.version_error:
+            raise DeviceError(
+                f"the JACK server is of another version than the JACK library; install both from one source, {_NEXT}"
+            ) from error
+        if not error.status.server_failed:
+            reason = one_line(error.status, 80)
+            raise DeviceError(f"the JACK server refuses us ({reason}); restart it, {_NEXT}") from error
+        raise _NoServerError(
+            f"no JACK server is running; start one (jackd -d alsa -r 48000 -p 128), {_NEXT}"
+        ) from error
+
+
+@atexit.register
+def _close_all() -> None:
+    for backend in tuple(_open_backends):
+        backend.close()
+
+
+def _let_go(client) -> None:
+    """Close a client; one that does not return is left to its thread."""
+    with contextlib.suppress(Exception):
+        within(ANSWER_SECONDS, client.close)
