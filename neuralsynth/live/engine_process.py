@@ -45,8 +45,16 @@ def run_engine(shared_name: str, link: Link, choice: messages.DeviceChoice) -> N
 class EngineHost:
     """The main thread of the engine process."""
 
-    def __init__(self, shared: Shared, link: Link, choice: messages.DeviceChoice) -> None:
+    def __init__(
+        self,
+        shared: Shared,
+        link: Link,
+        choice: messages.DeviceChoice,
+        poll_seconds: float = POLL_SECONDS,
+        retry_seconds: float = RETRY_SECONDS,
+    ) -> None:
         """Open nothing yet."""
+        self._poll_seconds, self._retry_seconds = poll_seconds, retry_seconds
         self._shared, self._link, self._choice = shared, link, choice
         self._prepared: realtime.Prepared | None = None
         self._play: messages.Play | None = None
@@ -63,7 +71,7 @@ class EngineHost:
     def run(self) -> None:
         """Obey the session and look after the device until the end."""
         while not self._is_over:
-            if self._link.wait(POLL_SECONDS):
+            if self._link.wait(self._poll_seconds):
                 self._obey(self._link.receive())
             self._shared.meters.beats += 1
             if self._play is None or self._is_over:
@@ -105,7 +113,7 @@ class EngineHost:
                 self._next_look = now + _CONNECTIONS_SECONDS
                 self._remember_connections()
         elif now >= self._next_try:
-            self._next_try = now + RETRY_SECONDS
+            self._next_try = now + self._retry_seconds
             self._open()
 
     def _open(self) -> None:
@@ -164,7 +172,7 @@ class EngineHost:
             backend.close()
         if processor is not None:
             processor.end_take()
-        self._next_try = time.monotonic() + RETRY_SECONDS
+        self._next_try = time.monotonic() + self._retry_seconds
         self._tell_lost(problem)
 
     def _tell_lost(self, problem: str) -> None:
