@@ -81,7 +81,7 @@ class Listener:
         """Wait until `condition()`, collecting what comes."""
         give_up = time.monotonic() + PATIENCE_SECONDS
         while not condition():
-            assert time.monotonic() < give_up, (self.told, self.heard[-10:])
+            assert time.monotonic() < give_up, (self.input.is_alive, self.told, self.heard[-10:])
             self.told += self.input.poll()
             self.heard += self.shared.midi.take()
             time.sleep(0.01)
