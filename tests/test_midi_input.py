@@ -81,7 +81,7 @@ class Listener:
         """Wait until `condition()`, collecting what comes."""
         give_up = time.monotonic() + PATIENCE_SECONDS
         while not condition():
-            assert time.monotonic() < give_up, (self.told, self.heard[-10:])
+            assert time.monotonic() < give_up, (self.input.is_alive, self.told, self.heard[-10:])
             self.told += self.input.poll()
             self.heard += self.shared.midi.take()
             time.sleep(0.01)
@@ -186,7 +186,7 @@ def test_after_the_server_was_killed_and_started_again_it_goes_on(server):
         keyboard.send("92 3c 40")
         listener.wait_for("92 3c 40")
         keyboard.close()
-    assert len(listener.problems) == 1 and "does not answer" in listener.problems[0]
+    assert len(listener.problems) == 1 and "no MIDI system works here" in listener.problems[0]
 
 
 def test_a_killed_input_process_is_seen_and_a_new_one_releases_every_key(server, keyboard):
@@ -199,8 +199,7 @@ def test_a_killed_input_process_is_seen_and_a_new_one_releases_every_key(server,
         listener.input.restart()
         listener.wait_for_port("keyboard:out")
         listener.wait_for(*(f"b{channel:x} {release}" for channel in range(16) for release in RELEASES))
-        keyboard.send("90 3c 40")
-        listener.wait_for("90 3c 40")
+        listener.wait(lambda: keyboard.send("90 3c 40") or "903c40" in listener.messages)  # JACK may still be confused
         assert listener.input.is_alive
 
 

@@ -150,8 +150,7 @@ class PortWatch:
     def scan(self) -> None:
         """Look once: open what is wanted and there, close what is gone, tell what changed."""
         if self._system is not None and not self._system.is_alive():
-            self._problem("system", f"{self._system.name} does not answer any more; its ports open when it is back")
-            self.close()
+            self.close()  # and look for it anew: it may be back, or have been held up only
         if self._system is None:
             self._find_system()
         if self._system is not None:

@@ -95,7 +95,10 @@ class MidiSystem:
         self._heard = False
         if self._n_lost >= _LOST_BEATS:
             return False
-        self._heart.send_message([_ACTIVE_SENSING])
+        try:
+            self._heart.send_message([_ACTIVE_SENSING])
+        except _REFUSALS:
+            return False
         return True
 
     def close(self) -> None:
