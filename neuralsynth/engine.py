@@ -28,6 +28,7 @@ from neuralsynth.units import db_to_gain
 
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 8_000.0, 192_000.0
 MAX_BLOCK_SIZE = 65_536
+_WARM_BLOCKS = 8
 
 
 class Engine:
@@ -110,6 +111,14 @@ class Engine:
             out[:, done : done + n] = self._mixed(n)
             done, next_event = done + n, stop
         return out
+
+    def warm(self) -> None:
+        """Let every part sound once, so that what playing needs is in memory; then as after power-on."""
+        for part in self.parts:
+            part.strike(self._now, 0, 60, 60.0, 100.0, (60.0, 0.0), self.performer.band.surroundings(0))
+        for _ in range(_WARM_BLOCKS):
+            self.process([], self.max_block_size)
+        self.reset()
 
     def prepare(self, keys_by_channel: Mapping[int, Iterable[int]]) -> None:
         """Decode these keys of each channel ahead, so that no note-on has to wait for the model."""

@@ -59,6 +59,12 @@ class Panel:
         return frozenset(self._directions(name for name in self.wiring.routed))
 
     @property
+    def own_directions(self) -> frozenset[int]:
+        """Directions of timbre that the preset goes before any controller, and those that its routes may go."""
+        morphs = {"morph.position"} if self._own["morph.position"] != 0.0 else set()
+        return self.routed_directions | frozenset(self._directions(morphs))
+
+    @property
     def travel(self) -> dict[str, float]:
         """Where every knob stands on its travel, 0 to 1, before any controller."""
         return {name: knob.knob.to_position(self._own[name]) for name, knob in self._knobs.items()}

@@ -13,7 +13,7 @@ import pytest
 from neuralsynth.engine import Engine
 from neuralsynth.errors import ModelError
 from neuralsynth.live.handover import link_pair
-from neuralsynth.preset_sections import Layer, Sound
+from neuralsynth.preset_sections import Layer, Morph, Sound
 from tests.players import CONTROL, NOTE_ON, Shelf, at, play
 
 BRIGHTNESS = 74
@@ -72,6 +72,15 @@ def test_a_copy_asks_for_directions_and_has_them_when_they_came(shelf):
     (growth,) = travelled(patch.bank.growth(n_before))
     copy.bank.admit(growth)
     np.testing.assert_array_equal(play(copy, TURNED, 0.5), wanted_sound)
+
+
+def test_a_preset_that_stands_on_its_way_to_another_sound_lacks_nothing(shelf):
+    """Its direction is decoded ahead, as the session does it."""
+    patch = shelf.patch("between", morph=Morph(position=0.5, point="bright"))
+    patch.bank.prepare(range(128), patch.panel.own_directions)
+    (copy,) = travelled(patch)
+    np.testing.assert_allclose(play(patch, PHRASE, 0.5), play(copy, PHRASE, 0.5), atol=1e-6)
+    assert not copy.bank.wanted
 
 
 def test_notes_that_sound_take_up_directions_when_they_come(shelf):

@@ -214,6 +214,14 @@ def test_notes_that_sound_when_presets_are_swapped_end_on_their_own_preset(devic
     assert device.blocks(10, (0, (NOTE_ON, 60, 90))).any()
 
 
+def test_of_many_presets_swapped_under_a_held_chord_only_the_last_few_sound_on(device, patch):
+    engines = [Engine(patch, RATE, BLOCK) for _ in range(6)]
+    for engine in engines:
+        device.processor.install(engine)
+        device.blocks(30, (0, (NOTE_ON, 60, 90)))
+    assert [engine.n_sounding for engine in engines] == [0, 0, 0, 1, 1, 1]
+
+
 class Slow(Engine):
     """Takes longer per voice than there is time."""
 

@@ -189,7 +189,15 @@ def play(
     if bank and presets:
         raise click.UsageError("--bank says itself which presets there are; use -p or --bank")
     tell = (lambda text: click.echo(text, err=True)) if json_ else click.echo
-    report = run(choice, record, record or Path("take.wav"), seconds, plain or json_, tell)
+    report = run(
+        choice,
+        take=record,
+        takes_from=record or Path("take.wav"),
+        seconds=seconds,
+        plain=plain or json_,
+        tell=tell,
+        loading=lambda: progress_bar("loading presets", "sounds"),
+    )
     if json_:
         as_json(report.to_json())
         return

@@ -21,7 +21,6 @@ POLL_SECONDS = 0.02  # how often the main thread looks around
 RETRY_SECONDS = 0.5  # between two tries to open a device that is gone
 _CONNECTIONS_SECONDS = 1.0
 _FADE_SECONDS = 0.5  # the longest a fade may take before the engine is taken away all the same
-_WARM_BLOCKS = 20
 
 
 def run_engine(shared_name: str, link: Link, choice: messages.DeviceChoice) -> None:
@@ -207,11 +206,7 @@ class EngineHost:
             dict(play.start), backend.sample_rate, backend.block_size, play.programs, play.controls, play.gain_db
         )
         self._generation = play.generation
-        for channel in sorted(play.start)[:1]:
-            engine.process([Event(0, bytes([0x90 | channel, 60, 100]))], backend.block_size)
-        for _ in range(_WARM_BLOCKS):
-            engine.process([], backend.block_size)
-        engine.reset()
+        engine.warm()
         return engine
 
     def _install(self, engine: Engine, take: int = 0) -> None:

@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -179,6 +180,10 @@ class Console:
         )
 
 
+def _nothing(done: int, total: int) -> None:
+    """Show no progress."""
+
+
 def play(
     choice: Choice,
     take: Path | None = None,
@@ -186,6 +191,7 @@ def play(
     seconds: float | None = None,
     plain: bool = False,
     tell: Callable[[str], None] = print,
+    loading: Callable[[], AbstractContextManager[Callable[[int, int], None]]] = lambda: nullcontext(_nothing),
 ) -> PlayReport:
     """Play live until the person ends it (or `seconds` are over).
 
@@ -194,6 +200,7 @@ def play(
         takes_from: the file of the first take that a key starts.
         plain: print a line now and then instead of drawing.
         tell: prints a line.
+        loading: shows how far the presets are loaded.
 
     Raises:
         NeuralSynthError: as `Session.open`.
@@ -202,7 +209,8 @@ def play(
     session = Session(choice)
     try:
         with _term_as_interrupt():
-            session.open(take)
+            with loading() as progress:
+                session.open(take, progress)
             started = time.monotonic()
             console = Console(session, takes_from, plain, tell)
             with contextlib.suppress(KeyboardInterrupt), console.shown():

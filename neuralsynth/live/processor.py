@@ -22,6 +22,8 @@ from neuralsynth.midi.stream import MessageStream
 
 #: Messages played in one block; more wait for the next ones, in order.
 MOST_EVENTS = 48
+#: Engines that may ring on after they were replaced; older ones are faded out.
+MOST_LEAVING = 2
 #: Overload: so many of the last blocks took longer than this share of their time.
 OVERLOAD, BLOCKS_LOOKED_AT, BLOCKS_TOO_LONG = 0.8, 8, 3
 _SHED_SHARE = 8  # one voice in so many ends, at least two
@@ -172,6 +174,8 @@ class Processor:
 
     def _rung_out(self, engine: Engine, events: Sequence[Event], n_samples: int) -> np.ndarray:
         """What an engine still sounds that was replaced: it hears all but new notes and programs."""
+        if engine not in self._leaving[-MOST_LEAVING:]:
+            events = _SILENCE_ALL
         heard = [e for e in events if not _is_new_note(e.message) and e.message[0] & 0xF0 != PROGRAM_CHANGE]
         audio = engine.process(heard, n_samples)
         if engine.n_sounding == 0 and np.abs(audio).max() < _QUIET:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -69,11 +69,17 @@ class Session:
 
     # ---- beginning and end
 
-    def open(self, take: Path | None = None, timeout_seconds: float = START_SECONDS) -> None:
+    def open(
+        self,
+        take: Path | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        timeout_seconds: float = START_SECONDS,
+    ) -> None:
         """Load the presets and wait until they can be played.
 
         Args:
             take: a file to record into from the first message on.
+            progress: called with the number of sounds that are decoded, and of all.
 
         Raises:
             PresetError, ModelError, UsageError: what is to be played is wrong.
@@ -87,8 +93,11 @@ class Session:
         choice = self.choice
         self.set_list = load_set_list(choice.presets, choice.bank, choice.channels)
         self._note_files()
-        for patch in self.set_list.patches():
+        patches = list(self.set_list.patches())
+        for done, patch in enumerate(patches, 1):
             self.set_list.prepare(patch)
+            if progress is not None:
+                progress(done, len(patches))
         if take is not None:
             self.takes.begin(take)
         self._send_play()

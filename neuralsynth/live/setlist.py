@@ -63,8 +63,8 @@ class SetList:
         yield from found.values()
 
     def prepare(self, patch: Patch) -> None:
-        """Decode every key of a patch, and the directions of timbre that its routes go."""
-        patch.bank.prepare(range(128), patch.panel.routed_directions)
+        """Decode every key of a patch, and the directions of timbre that it goes by itself."""
+        patch.bank.prepare(range(128), patch.panel.own_directions)
 
 
 def load_set_list(
