@@ -22,6 +22,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -80,7 +81,7 @@ class Bench:
         for message in messages:
             self.session.send(bytes(message))
 
-    def __enter__(self) -> Bench:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *problem: object) -> None:
@@ -215,7 +216,7 @@ def rtmidi_delays(server: JackServer, choice: Choice) -> np.ndarray:
         client = jack.Client("ear", no_start_server=True, servername=server.name)
         port, heard = client.inports.register("in"), []
 
-        def listen(frames: int) -> None:
+        def listen(frames: int) -> None:  # noqa: ARG001
             loud = np.flatnonzero(port.get_array())
             if len(loud):
                 ago = (client.frames_since_cycle_start - int(loud[0])) / RATE
@@ -250,7 +251,7 @@ def hold(bench: Bench) -> None:
     bench.send(*((0x90, 48 + 2 * i, 90) for i in range(16)))
 
 
-def played(bench: Bench, seconds: float, control: Path | None, during=None) -> None:
+def played(bench: Bench, seconds: float, during=None) -> None:
     """Let it play for a while and print how long the callbacks took."""
     hold(bench)
     time.sleep(1.0)
@@ -265,8 +266,10 @@ def played(bench: Bench, seconds: float, control: Path | None, during=None) -> N
     counts = np.cumsum(np.array(meters.loads[:]) - before)
     p50, p99, p999 = ((np.searchsorted(counts, q * counts[-1]) + 1) for q in (0.5, 0.99, 0.999))
     time.sleep(1.2)  # under-runs are read once a second
-    print(f"  engine:  {counts[-1]} blocks, {np.mean(voices):.1f} voices, p50 {p50} %, p99 {p99} %, p99.9 {p999} % of "
-          f"the period, {meters.late_blocks} late, {meters.xruns - xruns} under-runs, {meters.shed_voices} shed")  # fmt: skip
+    print(
+        f"  engine:  {counts[-1]} blocks, {np.mean(voices):.1f} voices, p50 {p50} %, p99 {p99} %, p99.9 {p999} % "
+        f"of the period, {meters.late_blocks} late, {meters.xruns - xruns} under-runs, {meters.shed_voices} shed"
+    )
     bench.share = p50 / 100.0
 
 
@@ -283,7 +286,7 @@ def callback(preset: str, control: Path, options: argparse.Namespace) -> None:
     print("16 voices, six effects, block 128")
     with on_server(128):
         with Bench(native(preset)) as bench:
-            played(bench, options.seconds, control)
+            played(bench, options.seconds)
         run_control(control, bench.share, options.seconds)
 
 
@@ -312,7 +315,7 @@ def busy(preset: str, control: Path, options: argparse.Namespace) -> None:
     with on_server(128):
         neighbour.start()
         with Bench(native(preset), draws=True) as bench:
-            played(bench, options.seconds, control, during)
+            played(bench, options.seconds, during)
         run_control(control, bench.share, options.seconds)
         neighbour.kill()
 
@@ -348,8 +351,10 @@ def programs(preset: str, control: Path, options: argparse.Namespace) -> None:  
             time.sleep(0.05)
         counts = np.cumsum(np.array(meters.loads[:]) - before)
         p999, most = np.searchsorted(counts, 0.999 * counts[-1]) + 1, np.searchsorted(counts, counts[-1]) + 1
-        print(f"128 program changes through General MIDI in half a minute, a note after each: p99.9 {p999} %, most {most} % of the period, "
-              f"{meters.late_blocks} late, {meters.xruns} under-runs")  # fmt: skip
+        print(
+            f"128 program changes through General MIDI in half a minute, a note after each: p99.9 {p999} %, most "
+            f"{most} % of the period, {meters.late_blocks} late, {meters.xruns} under-runs"
+        )
 
 
 if __name__ == "__main__":
