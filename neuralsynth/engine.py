@@ -169,6 +169,11 @@ class Engine:
         return self.performer.ignored
 
     @property
+    def tempo_bpm(self) -> float:
+        """The tempo that LFOs and echoes follow."""
+        return self.performer.band.beats_per_minute
+
+    @property
     def is_gated(self) -> bool:
         """Whether any key or pedal holds a voice."""
         return any(keyboard.is_gated for keyboard in self.performer.band.keyboards)

@@ -175,6 +175,20 @@ def test_twenty_deaths_of_the_server_leave_no_note_and_no_trace(server, shelf):
         assert sum("is gone" in text for text in player.news) == 20  # each told once
 
 
+def test_a_server_that_returns_at_another_rate_is_played_at_that_rate(server, shelf):
+    with Player(Choice(presets=(held(shelf),), midi="jack", device=DeviceChoice("jack"))) as player:
+        player.wait_blocks(3)
+        server.stop()
+        player.wait_until(lambda: not player.meters.is_playing)
+        server.sample_rate, server.block_size = 44_100, 256
+        server.start()
+        player.wait_until(lambda: player.meters.is_playing)
+        player.session.send(bytes([NOTE_ON, 60, 100]))
+        player.wait_until(lambda: player.meters.voices == 1)
+        assert (player.meters.sample_rate, player.meters.block_size) == (44_100, 256)
+        assert player.meters.faults == 0
+
+
 def traces(pid):
     """Threads and open files of a process."""
     return len(os.listdir(f"/proc/{pid}/task")), len(os.listdir(f"/proc/{pid}/fd"))

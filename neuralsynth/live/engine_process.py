@@ -155,7 +155,12 @@ class EngineHost:
         )
 
     def _process_of(self, processor: Processor, backend: Backend):
+        has_priority = backend.name == "jack"  # which sees to it itself
+
         def process(n_samples, began_ns, events):
+            nonlocal has_priority
+            if not has_priority:
+                has_priority = realtime.raise_priority() or True
             processor.is_freewheeling = backend.is_freewheeling
             return processor.process(n_samples, began_ns, events)
 

@@ -260,6 +260,7 @@ class Processor:
             meters.peak_left = max(meters.peak_left, float(left))
             meters.peak_right = max(meters.peak_right, float(right))
         meters.ignored, meters.limited_seconds = engine.ignored, engine.limited_seconds
+        meters.tempo_bpm = engine.tempo_bpm
         if sum(self._too_long) >= BLOCKS_TOO_LONG:
             self._too_long.extend([False] * BLOCKS_LOOKED_AT)
             meters.shed_voices += engine.shed(max(2, n_voices // _SHED_SHARE))

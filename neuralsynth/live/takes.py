@@ -115,6 +115,9 @@ class TakeKeeper:
         self._skip -= audio.shape[1] - kept.shape[1]
         self._n_frames += kept.shape[1]
         self._guarded(lambda take: take.add_audio(kept))
+        if self._take is not None and self._take.is_full:
+            self._news.append(f"{self._path}: is as long as a wav file can be; the take ends here")
+            self.end()
 
     def _stop(self) -> None:
         take, path = self._take, self._path
