@@ -98,6 +98,22 @@ def write_audio(path: Path | str, audio: np.ndarray, sample_rate: int, depth: st
         write(audio)
 
 
+def encoded(audio: np.ndarray, sample_rate: int, kind: str, depth: str = "24") -> bytes:
+    """`[channels, samples]` as the bytes of a file of this kind, "wav" or "flac".
+
+    Raises:
+        UsageError: unknown kind or depth.
+    """
+    import io
+
+    import soundfile
+
+    subtype, memory = subtype_for(Path(f"a.{kind}"), depth), io.BytesIO()
+    with soundfile.SoundFile(memory, "w", sample_rate, audio.shape[0], subtype, format=kind.upper()) as file:
+        file.write(_in_depth(audio, subtype).T)
+    return memory.getvalue()
+
+
 def subtype_for(path: Path, depth: str) -> str:
     """Check ending and depth before any work is done; returns libsndfile's name of the depth."""
     kind = path.suffix[1:].lower()

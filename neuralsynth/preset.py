@@ -104,6 +104,21 @@ def _load(path: Path) -> Preset:
     return _from_document(read_toml(path, MAX_PRESET_BYTES, PresetError), path)
 
 
+def parse_preset(text: str, path: Path) -> Preset:
+    """Read the text of a preset as if it lay at `path`, beside its model.
+
+    Raises:
+        PresetError: as `load_preset`.
+    """
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise PresetError(f"{path}: is no TOML ({error})") from error
+    preset = _from_document(document, path)
+    _check_named_presets(preset, path)
+    return preset
+
+
 def bare_preset(model_path: Path | str, name: str | None = None) -> Preset:
     """The neutral preset of an instrument file: its default point, plain envelope, no effects.
 

@@ -1,0 +1,160 @@
+"""Who makes the items of a batch: this process, processes beside it, or a Dask cluster. The result is the same.
+
+The only import of dask.distributed.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import itertools
+import multiprocessing
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures.process import BrokenProcessPool
+
+from neuralsynth.design.work import Made, Work
+from neuralsynth.errors import EnvironmentProblem, MissingExtra, NeuralSynthError, one_line
+
+AT_ONCE = 8  # items in one errand of a worker
+MOST_TRIES = 20  # of an errand whose worker died
+_AHEAD = 3  # errands waiting for each worker
+
+Failed = tuple[int, str]  # an item that cannot be made, and why
+_work: Work | None = None  # of a worker process
+
+
+def make_all(
+    work: Work, indices: Iterable[int], workers: int = 1, cluster: str | None = None
+) -> Iterator[Made | Failed]:
+    """Make items in any order; an item that cannot be made is told, the others go on.
+
+    Args:
+        workers: processes on this machine; 1 is this one.
+        cluster: address of a Dask scheduler instead, such as tcp://host:8786.
+
+    Raises:
+        MissingExtra: dask.distributed is not installed.
+        EnvironmentProblem: no scheduler answers, or workers die again and again.
+    """
+    if cluster is not None:
+        yield from _on_cluster(work, indices, cluster)
+    elif workers == 1:
+        for index in indices:
+            yield _made(work, index)
+    else:
+        yield from _by_processes(work, list(indices), workers)
+
+
+def _made(work: Work, index: int) -> Made | Failed:
+    try:
+        return work.make(index)
+    except NeuralSynthError as error:
+        return index, one_line(error)
+
+
+def _errands(indices: Iterable[int]) -> Iterator[tuple[int, ...]]:
+    ordered = iter(indices)
+    while errand := tuple(itertools.islice(ordered, AT_ONCE)):
+        yield errand
+
+
+def _begin(work: Work) -> None:
+    """What a worker process keeps."""
+    global _work  # noqa: PLW0603 - a process of a pool has no other place
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that gives the errands
+    _work = work
+
+
+def _run(errand: tuple[int, ...]) -> list[Made | Failed]:
+    assert _work is not None
+    return [_made(_work, index) for index in errand]
+
+
+def _by_processes(work: Work, indices: list[int], workers: int) -> Iterator[Made | Failed]:
+    """By a pool; if one of its processes dies, by a new pool."""
+    tries: Counter[int] = Counter()
+    open_ones = set(indices)
+    while open_ones:
+        errands = _errands([index for index in indices if index in open_ones])
+        context = multiprocessing.get_context("spawn")
+        pool = concurrent.futures.ProcessPoolExecutor(workers, context, _begin, (work,))
+        try:
+            with _one_thread():
+                for made in _from_pool(pool, errands, workers):
+                    open_ones.discard(made[0])
+                    yield made
+        except BrokenProcessPool as error:
+            tries["pool"] += 1  # type: ignore[index]
+            if tries["pool"] > MOST_TRIES:  # type: ignore[index]
+                raise EnvironmentProblem(
+                    f"worker processes died {MOST_TRIES} times; is there enough memory? try fewer --workers"
+                ) from error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _from_pool(pool, errands: Iterator[tuple[int, ...]], workers: int) -> Iterator[Made | Failed]:
+    waiting = {pool.submit(_run, errand) for errand in itertools.islice(errands, _AHEAD * workers)}
+    while waiting:
+        done, waiting = concurrent.futures.wait(waiting, return_when=concurrent.futures.FIRST_COMPLETED)
+        for future in done:
+            yield from future.result()
+        waiting |= {pool.submit(_run, errand) for errand in itertools.islice(errands, len(done))}
+
+
+class _one_thread:  # noqa: N801 - used as a function is
+    """Processes that are started meanwhile calculate on one thread each: there is one for every core."""
+
+    _NAMES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+    def __enter__(self) -> None:
+        self._before = {name: os.environ.get(name) for name in self._NAMES}
+        os.environ.update(dict.fromkeys(self._NAMES, "1"))
+
+    def __exit__(self, *problem: object) -> None:
+        for name, value in self._before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _on_cluster(work: Work, indices: Iterable[int], address: str) -> Iterator[Made | Failed]:
+    """By an existing Dask cluster; errands whose workers die are given out again."""
+    try:
+        import distributed
+    except ImportError as error:
+        raise MissingExtra("a cluster needs Dask: pip install 'neuralsynth[cluster]'") from error
+    try:
+        client = distributed.Client(address, timeout="10s", set_as_default=False)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise EnvironmentProblem(f"{one_line(address, 80)}: no Dask scheduler answers there ({error})") from error
+    with client:
+        [shared] = client.scatter([work], broadcast=False, hash=False)
+        tries: Counter[tuple[int, ...]] = Counter()
+        errands = _errands(indices)
+        n_workers = max(1, len(client.scheduler_info()["workers"]))
+        submit = lambda errand: client.submit(_run_for, shared, errand, key=("sounds", work.digest, errand, tries[errand]))  # noqa: E501, E731
+        waiting = {submit(errand): errand for errand in itertools.islice(errands, _AHEAD * n_workers)}
+        while waiting:
+            done, _ = distributed.wait(list(waiting), return_when="FIRST_COMPLETED")
+            for future in done:
+                errand = waiting.pop(future)
+                if future.status == "finished":
+                    yield from future.result()
+                    more = next(errands, None)
+                else:
+                    tries[errand] += 1
+                    if tries[errand] > MOST_TRIES:
+                        raise EnvironmentProblem(f"{address}: its workers died {MOST_TRIES} times at the same sounds")
+                    [shared] = client.scatter([work], broadcast=False, hash=False)
+                    more = errand
+                if more is not None:
+                    waiting[submit(more)] = more
+
+
+def _run_for(work: Work, errand: tuple[int, ...]) -> list[Made | Failed]:
+    return [_made(work, index) for index in errand]
