@@ -1,0 +1,1 @@
+"""Batch sound design: many sounds, measured and chosen from."""
