@@ -43,6 +43,7 @@ FLOORS = [
     ["scoring", "hosts"],
     ["live"],
     ["matching"],
+    ["design"],
     ["training"],
     ["live"],
     ["cli"],
