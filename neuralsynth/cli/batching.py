@@ -116,13 +116,14 @@ def design(
     )  # fmt: skip
     _check_depth(output)
     selection = Selection(where=where, unlike_db=unlike, like=like, sort=sort, varied=varied, most=most)
-    check_selection(selection)
     asked = Asked(
         presets=presets, random=random_, sweeps=sweeps, latin=latin, between=between or None, steps=steps,
         around=around, evolve=evolve, picks=_names(picks), count=count, spread=spread, like=like, vary=vary,
         seed=seed, output=output,
     )  # fmt: skip
-    report = _run(folder, asked_for(asked), workers, cluster, force)
+    work = asked_for(asked)
+    check_selection(selection, work.planner.knobs)
+    report = _run(folder, work, workers, cluster, force)
     _tell_of(folder, report, read_rows(folder), selection, json_)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
 from neuralsynth.checking import shown
 from neuralsynth.design.changes import changed, values_of
@@ -23,6 +24,8 @@ from neuralsynth.preset_sections import Morph
 from neuralsynth.units import parse_note_name
 
 MOST_NOTES = 128
+_FADED_DB = 30.0
+_LONGEST_SECONDS = 10.0  # of a target
 
 
 @dataclass(frozen=True)
@@ -149,12 +152,18 @@ def _difference(preset: Preset, base: Preset, spec) -> dict[str, float]:
 
 
 def _at_pitch(output: Output, path: Path) -> Output:
-    """The note and the length of a recording."""
+    """The note and the length of a recording: the key is down until it has faded by `_FADED_DB`."""
+    from neuralsynth.analysis.files import read_mono
     from neuralsynth.analysis.heard import hear
 
-    place = hear(path).place
-    seconds = min(max(place.end_seconds - place.start_seconds, 0.2), 10.0)
-    return msgspec.structs.replace(output, notes=(place.note,), hold_seconds=seconds, seconds=seconds + 0.5)
+    note = hear(path).place.note
+    audio, rate = read_mono(path)
+    step = max(1, rate // 100)
+    power = np.square(audio[: len(audio) // step * step], dtype=np.float64).reshape(-1, step).mean(axis=1)
+    loud = np.flatnonzero(power > power.max() * 10.0 ** (-_FADED_DB / 10.0))
+    hold = min(max((loud[-1] + 1 - loud[0]) * 0.01, 0.05), _LONGEST_SECONDS)
+    seconds = min(max(len(audio) / rate - loud[0] * 0.01, hold + 0.1), _LONGEST_SECONDS + 1.0)
+    return msgspec.structs.replace(output, notes=(note,), hold_seconds=float(hold), seconds=float(seconds))
 
 
 def read_sweep(text: str) -> Sweep:

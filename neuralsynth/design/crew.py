@@ -126,8 +126,9 @@ def _on_cluster(work: Work, indices: Iterable[int], address: str) -> Iterator[Ma
         import distributed
     except ImportError as error:
         raise MissingExtra("a cluster needs Dask: pip install 'neuralsynth[cluster]'") from error
+    _look_for(address)
     try:
-        client = distributed.Client(address, timeout="10s", set_as_default=False)
+        client = distributed.Client(address, timeout="10s")
     except (OSError, ValueError, TimeoutError) as error:
         raise EnvironmentProblem(f"{one_line(address, 80)}: no Dask scheduler answers there ({error})") from error
     with client:
@@ -155,6 +156,20 @@ def _on_cluster(work: Work, indices: Iterable[int], address: str) -> Iterator[Ma
                     more = errand
                 if more is not None:
                     waiting[submit(more)] = more
+
+
+def _look_for(address: str) -> None:
+    """Refuse an address at which nobody is, before Dask tries for long."""
+    import socket
+    from urllib.parse import urlsplit
+
+    try:
+        found = urlsplit(address)
+        if not found.hostname or not found.port:
+            raise ValueError("an address is tcp://HOST:PORT")
+        socket.create_connection((found.hostname, found.port), timeout=5.0).close()
+    except (OSError, ValueError) as error:
+        raise EnvironmentProblem(f"{one_line(address, 80)}: no Dask scheduler answers there ({error})") from error
 
 
 def _run_for(work: Work, errand: tuple[int, ...]) -> list[Made | Failed]:

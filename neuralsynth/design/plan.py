@@ -112,6 +112,11 @@ class Planner:
             for end in (sweep.low, sweep.high):
                 changed(presets[0], specs[0], {sweep.knob: end})
 
+    @property
+    def knobs(self) -> set[str]:
+        """Names of everything that can be changed."""
+        return {name for knobs in self._knobs for name in knobs}
+
     def __len__(self) -> int:
         """How many sounds: places times notes times velocities."""
         return self._n_places() * self._n_played

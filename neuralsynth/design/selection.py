@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from neuralsynth.design.expressions import parse
 from neuralsynth.design.fingerprints import fingerprint
 from neuralsynth.design.manifest import fingerprints
 from neuralsynth.errors import UsageError
+
+_PLAYED = ("note", "velocity")
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def select(rows: Sequence[Mapping[str, Any]], selection: Selection) -> list[dict
         kept = _named(kept, selection.names)
     if selection.where:
         knobs = {name for row in rows for name in row.get("changes", {})}
-        condition = parse(selection.where, {*descriptor_names(), "note", "velocity", *knobs})
+        condition = parse(selection.where, {*descriptor_names(), *_PLAYED, *knobs})
         kept = [row for row in kept if condition({**row.get("changes", {}), **row})]
     if selection.unlike_db is not None and kept:
         alone = near_duplicates(fingerprints(kept), selection.unlike_db).kept
@@ -63,12 +65,14 @@ def select(rows: Sequence[Mapping[str, Any]], selection: Selection) -> list[dict
     return kept[: selection.most]
 
 
-def check_selection(selection: Selection) -> None:
-    """Refuse before anything is rendered what could not be selected after it.
+def check_selection(selection: Selection, knobs: Collection[str] = ()) -> None:
+    """Refuse before anything is rendered what could not be selected after it; `knobs` are those a batch may change.
 
     Raises:
         UsageError, RecordingError: as `select`, as far as that is known without rows.
     """
+    if selection.where:
+        parse(selection.where, {*descriptor_names(), *_PLAYED, *knobs})
     if selection.like is not None:
         _target(selection.like)
     if selection.varied is not None and selection.varied < 1:
