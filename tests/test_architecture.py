@@ -45,6 +45,7 @@ FLOORS = [
     ["matching"],
     ["training"],
     ["live"],
+    ["design"],
     ["cli"],
     ["__main__"],
 ]

@@ -1,0 +1,1 @@
+"""Many sounds at once, and sounds for other instruments to load."""
