@@ -112,17 +112,14 @@ def check_folder(folder: Path, overwrite: bool) -> None:
 
 
 def _planned(patch: Patch, options: SfzOptions) -> list[ZoneWork]:
-    """A zone for each layer of the preset that has keys to sample."""
+    """A zone for each layer of the preset, over all keys that lie in the range of any of its instruments."""
     low, high = options.keys or (0, 127)
-    zones = []
-    for layer, zone in patch.zones:
-        source = NoteSource(patch, layer, zone, options.sample_rate, options.effects)
-        keys = [key for key in source.playable_keys() if low <= key <= high]
-        if keys:
-            zones.append(ZoneWork(source, keys, options))
-    if not zones:
-        raise UsageError(f"{patch.path}: no key of it sounds between {low} and {high}")
-    return zones
+    sources = [NoteSource(patch, *zone, options.sample_rate, options.effects) for zone in patch.zones]
+    wanted = {key for source in sources for key in source.keys_in_range() if low <= key <= high}
+    if not wanted:
+        raise UsageError(f"{patch.path}: no key in its range sounds between {low} and {high}")
+    keys = [[key for key in source.playable_keys() if key in wanted] for source in sources]
+    return [ZoneWork(source, own, options) for source, own in zip(sources, keys, strict=True) if own]
 
 
 @contextlib.contextmanager

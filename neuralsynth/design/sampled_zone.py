@@ -152,10 +152,7 @@ class ZoneWork:
         cents, volume = {}, {}
         for key in range(keys.low, keys.high + 1):
             semitones = source.note(key) - source.note(keys.centre)
-            window = source.level_seconds * 2.0 ** (semitones / 12.0)
-            if loop is not None:
-                window = min(window, audio.shape[1] / source.sample_rate)
-            own = level_db(audio, window, source.sample_rate)
+            own = level_db(audio, source.level_seconds * 2.0 ** (semitones / 12.0), source.sample_rate, ends)
             volume[key] = self._levels[key, touch.struck] - own + gain_db
             cents[key] = 100.0 * (semitones - (key - keys.centre)) if source.layer.fixed_key < 0 else 0.0
         return Sample(job.write(name, audio, ends, keys.centre), keys.centre, touch, volume, cents, gains, ends)

@@ -24,7 +24,7 @@ _SHORT_FADE_SECONDS, _LONG_FADE_SECONDS = 0.01, 1.0
 _STILL_HELD_DB = -10.0
 _SETTLED_SECONDS = 0.1  # after attack and decay
 _LONGEST_SETTLING_SECONDS = 4.0
-_LEVEL_SECONDS = 1.0
+_LEVEL_SECONDS = 2.0
 
 
 class NoteSource:
@@ -47,15 +47,13 @@ class NoteSource:
         self._engine.prepare({0: keys})
 
     def playable_keys(self) -> list[int]:
-        """The keys of the layer that sound, within the range of its instrument."""
-        layer, spec = self.layer, self.zone.spec
-        fixed = layer.fixed_key >= 0
-        found = []
-        for key in range(layer.key_low, layer.key_high + 1):
-            note = self.note(key)
-            if math.isfinite(note) and (fixed or spec.note_low <= round(note) <= spec.note_high):
-                found.append(key)
-        return found
+        """The keys of the layer that sound."""
+        return [key for key in range(self.layer.key_low, self.layer.key_high + 1) if math.isfinite(self.note(key))]
+
+    def keys_in_range(self) -> list[int]:
+        """Those that lie in the range of its instrument."""
+        spec, fixed = self.zone.spec, self.layer.fixed_key >= 0
+        return [k for k in self.playable_keys() if fixed or spec.note_low <= round(self.note(k)) <= spec.note_high]
 
     def note(self, key: int) -> float:
         """The MIDI note number, with its fraction, that a key sounds; NaN for silence."""
@@ -101,8 +99,7 @@ class NoteSource:
     @property
     def level_seconds(self) -> float:
         """The stretch from a note's beginning over which its level is compared."""
-        attack = min(self.zone.preset.envelope.attack_seconds, _LONGEST_SETTLING_SECONDS)
-        return attack + _LEVEL_SECONDS
+        return max(_LEVEL_SECONDS, min(self.zone.preset.envelope.attack_seconds, _LONGEST_SETTLING_SECONDS) + 1.0)
 
     def held(self, key: int, velocity: int, seconds: float) -> np.ndarray:
         """A key struck and not let go: float32 `[2, n]`, from the note-on."""
@@ -162,9 +159,13 @@ def faded(audio: np.ndarray, sample_rate: float, is_whole: bool) -> np.ndarray:
     return out
 
 
-def level_db(audio: np.ndarray, seconds: float, sample_rate: float) -> float:
-    """Level of the first seconds of a note, dB of full scale."""
-    return _rms_db(audio[:, : max(1, round(seconds * sample_rate))], round(seconds * sample_rate))
+def level_db(audio: np.ndarray, seconds: float, sample_rate: float, loop: tuple[int, int] | None = None) -> float:
+    """Level of the first seconds of a note, dB of full scale; what is missing is the loop once more, or silence."""
+    n_samples = max(1, round(seconds * sample_rate))
+    if loop is not None:
+        turns = 1 + max(0, n_samples - loop[1]) // (loop[1] + 1 - loop[0])
+        audio = np.concatenate([audio[:, : loop[1] + 1], *[audio[:, loop[0] : loop[1] + 1]] * turns], axis=1)
+    return _rms_db(audio[:, :n_samples], n_samples)
 
 
 def _rms_db(audio: np.ndarray, n_samples: int | None = None) -> float:
