@@ -26,7 +26,7 @@ from neuralsynth.errors import UsageError
 #: Velocity layers where a firmer touch changes more than the level.
 DEFAULT_LAYERS = 3
 LEAST_SECONDS, MOST_SECONDS = 2.0, 60.0
-_LOOP_SECONDS, _LEAST_LOOP_SECONDS, _FADE_SECONDS = 3.0, 1.2, 0.2
+_FADE_SECONDS = 0.2
 #: Samples are stored with this peak; the mapping restores their levels.
 _PEAK = 10.0 ** (-1.0 / 20.0)
 
@@ -160,10 +160,12 @@ class ZoneWork:
     def _played(self, job: Job, key: int, velocity: int) -> tuple[np.ndarray, Loop | None]:
         """A note as it is stored, at its own level."""
         source, rate = self.source, self.source.sample_rate
-        n_fade, n_least = round(_FADE_SECONDS * rate), round(_LEAST_LOOP_SECONDS * rate)
         if source.sustains:
-            settled = min(source.settled_seconds, job.options.seconds - _LEAST_LOOP_SECONDS - 3.0 * _FADE_SECONDS)
-            seconds = min(settled + _LOOP_SECONDS + 2.0 * _FADE_SECONDS, job.options.seconds)
+            shortest, longest = source.loop_seconds
+            shortest = min(shortest, 0.5 * job.options.seconds)
+            settled = min(source.settled_seconds, job.options.seconds - shortest - 3.0 * _FADE_SECONDS)
+            seconds = min(settled + longest + 2.0 * _FADE_SECONDS, job.options.seconds)
+            n_fade, n_least = round(_FADE_SECONDS * rate), round(shortest * rate)
             audio, first = source.held(key, velocity, seconds), round(settled * rate)
             loop = find_loop(audio, first, n_fade, n_least) if stays(audio, first, rate) else None
             if loop is not None:

@@ -25,6 +25,7 @@ _STILL_HELD_DB = -10.0
 _SETTLED_SECONDS = 0.1  # after attack and decay
 _LONGEST_SETTLING_SECONDS = 4.0
 _LEVEL_SECONDS = 2.0
+_LOOP_SECONDS, _SLOW_LOOP_SECONDS = (1.2, 3.0), (2.0, 5.0)
 
 
 class NoteSource:
@@ -95,6 +96,13 @@ class NoteSource:
         seconds = envelope.attack_seconds + (envelope.decay_seconds if envelope.sustain_level < 1.0 else 0.0)
         begins = sustain.start_seconds if sustain else 0.0
         return min(max(seconds, begins) + _SETTLED_SECONDS, _LONGEST_SETTLING_SECONDS)
+
+    @property
+    def loop_seconds(self) -> tuple[float, float]:
+        """The shortest and the longest loop worth having: longer where voices beat or an LFO turns."""
+        preset = self.zone.preset
+        is_slow = preset.voices.unison > 1 or any(route.source.startswith("lfo") for route in preset.routes)
+        return _SLOW_LOOP_SECONDS if is_slow else _LOOP_SECONDS
 
     @property
     def level_seconds(self) -> float:
