@@ -1,7 +1,7 @@
 """Exported SFZ instruments as sfizz plays them, against neuralsynth itself: every key, several velocities.
 
     pip install pysfizz
-    python benchmarks/sfz_player.py [PRESET ...]
+    python benchmarks/sfz_player.py [--effects] [PRESET ...]
 
 For each preset, at every key of its range: does it sound, how far is its pitch from our own render's (cents: the shift
 at which the two spectra agree best), and how far its level (dB, over a note held for two seconds). `again` is how far
@@ -148,7 +148,7 @@ def cents_between(ours: np.ndarray, theirs: np.ndarray, hertz: float) -> float:
 def _spectrum(audio: np.ndarray, grid: np.ndarray) -> np.ndarray:
     """Magnitudes at the frequencies of a grid."""
     mono = audio.mean(axis=0)
-    size = 1 << (8 * len(mono)).bit_length()
+    size = 1 << (4 * len(mono)).bit_length()
     magnitude = np.abs(np.fft.rfft(mono * np.hanning(len(mono)), size))
     return np.interp(grid, np.fft.rfftfreq(size, 1.0 / RATE), magnitude)
 
@@ -162,10 +162,11 @@ def main() -> None:
     print("| preset | notes | silent | cents: median | 95 % | worst | again | dB: median | 95 % | worst | again "
           "| within 1 dB | MB |")  # fmt: skip
     print("| --- | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: |")
-    for name in [a for a in sys.argv[1:] if a != "-v"] or PRESETS:
+    effects = "--effects" in sys.argv
+    for name in [argument for argument in sys.argv[1:] if argument != "--effects"] or PRESETS:
         with tempfile.TemporaryDirectory() as folder:
-            report = export_multisample(name, folder, SfzOptions(sample_rate=RATE))
-            instrument = without_effects(Instrument.load(name))
+            report = export_multisample(name, folder, SfzOptions(sample_rate=RATE, effects=effects))
+            instrument = Instrument.load(name) if effects else without_effects(Instrument.load(name))
             keys = range(report.keys[0], report.keys[1] + 1)
             found = differences(instrument, Player(Path(report.output)), keys, VELOCITIES)
         numbers = np.abs([[d.cents, d.level_db, d.again_cents, d.again_db] for d in found]).T
@@ -177,8 +178,6 @@ def main() -> None:
             f"| {100.0 * np.mean(level <= 1.0):.1f} % | {report.megabytes:.0f} |",
             flush=True,
         )
-        for d in sorted(found, key=lambda d: -abs(d.level_db))[:3] if "-v" in sys.argv else []:
-            print(d)
 
 
 if __name__ == "__main__":

@@ -109,10 +109,16 @@ def curve_points(velocities: VelocityRange) -> list[int]:
     return [*points, velocities.high]
 
 
-def sample_name(number: int, key: int, velocity: int, n_zones: int) -> str:
-    """A file name, without ending, in plain ASCII: `064-E4-v100`, `2-064-E4-v100` in the second layer of several."""
-    prefix = f"{number + 1}-" if n_zones > 1 else ""
-    return f"{prefix}{key:03d}-{note_name(key).replace('#', 's')}-v{velocity:03d}"
+def sample_name(name: str, key: int, velocity: int, layer: int | None = None) -> str:
+    """A file name, without ending, in plain ASCII: `cello-064-E4-v100`, with the layer if there are several."""
+    last = "" if layer is None else f"-layer{layer}"
+    return f"{name}-{key:03d}-{note_name(key).replace('#', 's')}-v{velocity:03d}{last}"
+
+
+def is_sample_of(name: str, file: str) -> bool:
+    """Whether a file is called as one of the samples of the instrument `name`."""
+    rest = r"-\d{3}-[A-G]s?-?\d-v\d{3}(-layer\d+)?\.(wav|flac)"
+    return re.fullmatch(re.escape(name) + rest, file) is not None
 
 
 def plain(text: str) -> str:

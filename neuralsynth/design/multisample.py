@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from neuralsynth import __version__
-from neuralsynth.design.mapping import Multisample, sfz_text
+from neuralsynth.design.mapping import Multisample, is_sample_of, sfz_text
 from neuralsynth.design.sampled_zone import Job, Progress, SfzOptions, ZoneWork
 from neuralsynth.design.sampling import NoteSource
 from neuralsynth.errors import OutputError, UsageError
@@ -62,20 +62,23 @@ def export_multisample(
     began, options, folder = time.perf_counter(), options or SfzOptions(), Path(folder)
     check_folder(folder, overwrite)
     patch = preset if isinstance(preset, Patch) else Patch.load(preset)
-    sfz = folder / f"{_plain_name(patch.path.stem)}.sfz"
+    name = _plain_name(patch.path.stem)
+    sfz = folder / f"{name}.sfz"
     zones = _planned(patch, options)
     job = Job(options, folder, sum(zone.n_notes for zone in zones), progress)
     with _none_left(folder, sfz, job.written):
         for zone in zones:
             zone.measure(job)
         is_stereo = any(zone.is_stereo for zone in zones)
-        built = [zone.build(job, is_stereo, number, len(zones)) for number, zone in enumerate(zones)]
+        numbers = range(1, len(zones) + 1) if len(zones) > 1 else [None]
+        built = [zone.build(job, is_stereo, name, number) for zone, number in zip(zones, numbers, strict=True)]
         title = (
             f"{patch.name}, sampled by neuralsynth {__version__}; licence {patch.preset.licence or patch.spec.licence}"
         )
         instrument = Multisample(title, built)
         with whole_file(sfz) as part:
             part.write_text(sfz_text(instrument), encoding="ascii")
+    _drop_stale(folder / "samples", name, job.written)
     found = [sample for zone in built for sample in zone.samples]
     keys = [key for sample in found for key in sample.volume_db]
     return SfzReport(
@@ -140,6 +143,14 @@ def _none_left(folder: Path, sfz: Path, written: list[Path]) -> Iterator[None]:
             for path in reversed(made):
                 with contextlib.suppress(OSError):
                     path.rmdir()
+
+
+def _drop_stale(folder: Path, name: str, written: list[Path]) -> None:
+    """Remove the samples of an earlier export of the same instrument that this one has not."""
+    for path in folder.iterdir():
+        if path not in written and is_sample_of(name, path.name):
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def _plain_name(name: str) -> str:

@@ -120,13 +120,13 @@ class ZoneWork:
             self.is_stereo = self.is_stereo or not np.array_equal(audio[0], audio[1])
             job.step()
 
-    def build(self, job: Job, is_stereo: bool, number: int, n_zones: int) -> Zone:
-        """Play, loop and write all samples of the zone, `number` of `n_zones`."""
+    def build(self, job: Job, is_stereo: bool, name: str, number: int | None) -> Zone:
+        """Play, loop and write all samples of the zone; its `number` is None where it is the only one."""
         source, wheel = self.source, self.source.zone.preset.modulation
         samples = []
         for keys, touch in self._cells():
-            name = sample_name(number, keys.centre, touch.struck, n_zones)
-            samples.append(self._sample(job, keys, touch, is_stereo, name))
+            file = sample_name(name, keys.centre, touch.struck, number)
+            samples.append(self._sample(job, keys, touch, is_stereo, file))
             job.step()
         return Zone(
             release_seconds=source.release_seconds(self.ranges[len(self.ranges) // 2].centre, job.options.effects),
