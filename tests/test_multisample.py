@@ -415,17 +415,7 @@ def test_keys_without_sound_are_told(shelf, tmp_path):
 
 
 def test_the_command_reports_as_json(shelf, tmp_path, capsys):
-    arguments = [
-        "sfz",
-        str(shelf.folder / "bowed.toml"),
-        "-o",
-        str(tmp_path / "out"),
-        "--every",
-        "24",
-        "--layers",
-        "1",
-        "--json",
-    ]
+    arguments = ["sfz", str(shelf.folder / "narrow.toml"), "-o", str(tmp_path / "out"), "--every", "5", "--json"]
     assert main([*arguments, "--depth", "16", "--format", "flac"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["keys"] == [57, 66] and report["layers"] == 3 and report["looped"] == report["samples"] == 6
