@@ -75,7 +75,7 @@ class EffectChain:
         self.latency_samples = sum(stage.latency_samples for stage in self._stages)
         self._tell_tail()
         self.reset()
-        self.process(np.zeros((2, max_block_size), np.float32))
+        self.process(np.zeros((2, min(max_block_size, CHUNK)), np.float32))  # larger ones come in chunks
         self.reset()
 
     def knobs(self) -> dict[str, Knob]:

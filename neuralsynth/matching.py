@@ -11,7 +11,6 @@ say how close it came. All distances are those of `analysis.distance`, in dB, at
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,15 +21,14 @@ import numpy as np
 from neuralsynth.analysis import distance
 from neuralsynth.analysis.heard import Heard, hear
 from neuralsynth.envelope_fit import fit_envelope
-from neuralsynth.errors import PresetError, UsageError, one_line
+from neuralsynth.errors import PresetError, one_line
 from neuralsynth.instrument import Instrument
 from neuralsynth.latent_search import LatentSearch, Place
 from neuralsynth.model import Decoded, InstrumentModel
 from neuralsynth.model_encoder import Encoder
-from neuralsynth.preset import Preset, find_preset, load_preset, save_preset, shipped_presets
+from neuralsynth.preset import Preset, find_preset, load_preset, save_with_model, shipped_presets
 from neuralsynth.preset_sections import Envelope, Sound
 from neuralsynth.scoring import play_spectrum
-from neuralsynth.storage import whole_file
 from neuralsynth.units import hz_to_note
 
 __all__ = ["Heard", "Match", "base_preset", "hear", "match", "match_all", "save_match", "shipped_bases"]
@@ -146,26 +144,7 @@ def save_match(found: Match, path: Path | str) -> list[Path]:
         UsageError: another file of the model's name lies there.
         OutputError: a file cannot be written.
     """
-    path, copies = Path(path), []
-    model = found.preset.model_path
-    if path.parent.resolve() != model.parent.resolve():
-        pair = model.with_name(f"{model.stem}.check.npz")
-        for source in (model, pair) if pair.is_file() else (model,):
-            copies += _copied(source, path.parent)
-    save_preset(msgspec.structs.replace(found.preset, folder=path.parent), path)
-    return copies
-
-
-def _copied(source: Path, folder: Path) -> list[Path]:
-    """Copy a file into a folder; nothing if the same is there."""
-    target = folder / source.name
-    if target.exists():
-        if target.is_file() and target.read_bytes() == source.read_bytes():
-            return []
-        raise UsageError(f"{target}: exists already and is not the model of this preset; write into another folder")
-    with whole_file(target) as part:
-        shutil.copyfile(source, part)
-    return [target]
+    return save_with_model(found.preset, path)
 
 
 class _Matching:

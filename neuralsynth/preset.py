@@ -7,6 +7,7 @@ may move it, `presets/README.md` describes the format.
 
 from __future__ import annotations
 
+import shutil
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +17,7 @@ import msgspec
 
 from neuralsynth.checking import file_beside, one_of, shown
 from neuralsynth.effect_table import MAX_EFFECTS, EffectSettings, checked_effect
-from neuralsynth.errors import PresetError
+from neuralsynth.errors import PresetError, UsageError
 from neuralsynth.preset_sections import (
     MAX_LAYERS,
     MAX_ROUTES,
@@ -145,6 +146,35 @@ def save_preset(preset: Preset, path: Path | str) -> None:
         part.write_text(text, "utf-8", newline="\n")
 
 
+def save_with_model(preset: Preset, path: Path | str) -> list[Path]:
+    """Write a preset, its model copied beside it where that lies elsewhere; returns the copies.
+
+    Raises:
+        UsageError: another file of the model's name lies there.
+        PresetError, OutputError: as `save_preset`.
+    """
+    path, copies = Path(path), []
+    model = preset.model_path
+    if path.parent.resolve() != model.parent.resolve():
+        pair = model.with_name(f"{model.stem}.check.npz")
+        for source in (model, pair) if pair.is_file() else (model,):
+            copies += _copied(source, path.parent)
+    save_preset(msgspec.structs.replace(preset, folder=path.parent), path)
+    return copies
+
+
+def _copied(source: Path, folder: Path) -> list[Path]:
+    """Copy a file into a folder; nothing if the same is there."""
+    target = folder / source.name
+    if target.exists():
+        if target.is_file() and target.read_bytes() == source.read_bytes():
+            return []
+        raise UsageError(f"{target}: exists already and is not the model of this preset; write into another folder")
+    with whole_file(target) as part:
+        shutil.copyfile(source, part)
+    return [target]
+
+
 def preset_text(preset: Preset) -> str:
     """The preset as TOML, every value written out."""
     lines = [f"format_version = {FORMAT_VERSION}"]
@@ -234,7 +264,10 @@ def _from_document(document: dict[str, Any], path: Path) -> Preset:
     values |= {name: _list(document, name, path) for name in _LISTS}
     if values["layers"] and (more := [key for key in document if key not in _LAYERED_KEYS]):
         raise PresetError(f"{path}: has layers and {more[0]}; say in the presets of the layers how they play")
-    values |= {"tags": _tags(document.get("tags", []), path), "effects": _effects(document.get("effects", []), path)}
+    values |= {
+        "tags": _tags(document.get("tags", []), path),
+        "effects": checked_chain(document.get("effects", []), path),
+    }
     preset = Preset(**values, model=_model(document, path), folder=path.parent)
     for name, file in (("scale", preset.tuning.scale), ("keyboard", preset.tuning.keyboard)):
         if file:
@@ -267,8 +300,12 @@ def _list(document: Mapping[str, Any], name: str, path: Path) -> tuple[Any, ...]
     return tuple(checked_struct(struct, table, f"{path}: {name[:-1]} {i}") for i, table in enumerate(tables, 1))
 
 
-def _effects(effects: Any, path: Path) -> tuple[EffectSettings, ...]:
-    """Check the chain; each effect is a table with a `type`."""
+def checked_chain(effects: Any, path: Path) -> tuple[EffectSettings, ...]:
+    """Check the `[[effects]]` of a file; each is a table with a `type`.
+
+    Raises:
+        PresetError: there are too many, or one is wrong.
+    """
     checked = []
     for i, effect in enumerate(checked_tables(effects, "effects", MAX_EFFECTS, path), 1):
         values = {key: value for key, value in effect.items() if key != "type"}

@@ -43,6 +43,7 @@ FLOORS = [
     ["scoring", "hosts"],
     ["live"],
     ["matching"],
+    ["design"],
     ["training"],
     ["live"],
     ["cli"],
@@ -62,6 +63,8 @@ HOMES = {
     "rich": {"cli.parts", "training.watch", "live.view", "live.drawing"},
     "jack": {"live.jack_backend"},
     "sounddevice": {"live.portaudio_backend"},
+    "pyarrow": {"design.manifest"},
+    "distributed": {"design.crew"},
 }
 TORCH = {"torch", "lightning", "tensorboard", "torchmetrics"}
 

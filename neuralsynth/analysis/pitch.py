@@ -2,9 +2,8 @@
 
 Three witnesses are added up on one logarithmic grid of candidates, 25 Hz to 5.2 kHz:
 
-- SWIPE' (Camacho and Harris, "A sawtooth waveform inspired pitch estimator for speech and music", JASA 124(3),
-  2008): does the spectrum have its peaks at the first and the prime harmonics, and its valleys between?
-  Here on the spectrum averaged over the loud part, on candidates 1/48 octave apart, without interpolated frames.
+- SWIPE' (`analysis.swipe`): does the spectrum have its peaks at the first and the prime harmonics, and its valleys
+  between?
 - Praat's autocorrelation (Boersma, IFA Proceedings 17, 1993): which periods repeat, frame by frame?
 - the strongest single partial, which decides for short, bright sounds such as the top of a piano.
 
@@ -14,14 +13,12 @@ The first gives the octave, the second the cents.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
+from neuralsynth.analysis.swipe import LOWEST_HZ, STEPS_PER_OCTAVE, candidates_hz, peak_hz, series_evidence
 from neuralsynth.errors import MissingExtra
 
-LOWEST_HZ, HIGHEST_HZ = 25.0, 5200.0
-STEPS_PER_OCTAVE = 48
 LOUD_SECONDS = 1.5
 SHORTEST_SECONDS = 0.05
 _LOWEST_RATE_HZ = 2000
@@ -78,8 +75,8 @@ def listen(audio_mono: np.ndarray, sample_rate: int) -> Listening:
     audio = loud_part(np.asarray(audio_mono, dtype=np.float64), sample_rate)
     if len(audio) < SHORTEST_SECONDS * sample_rate or sample_rate < _LOWEST_RATE_HZ or not np.any(audio):
         return NOTHING_HEARD
-    candidates = _candidates()
-    series = _series_evidence(audio, sample_rate)
+    candidates = candidates_hz()
+    series = series_evidence(audio, sample_rate)
     partial = _partial_evidence(audio, sample_rate)
     frames = _praat_frames(audio, sample_rate)
     periods = _period_evidence(frames)
@@ -92,7 +89,7 @@ def listen(audio_mono: np.ndarray, sample_rate: int) -> Listening:
         pitch_hz = _partial_hz(audio, sample_rate, candidates[best])
     else:
         sure_hz = _median_pitch(candidates[best], frames) if confidence >= _SURE else None
-        pitch_hz = sure_hz or _peak_pitch(best, series)
+        pitch_hz = sure_hz or peak_hz(best, series)
     undertones = frozenset(n for n in (2, 3, 4) if _has_undertone(audio, sample_rate, pitch_hz, n))
     return Listening(PitchEstimate(pitch_hz, confidence), candidates, evidence, undertones)
 
@@ -118,12 +115,12 @@ def _lone_partial(partial: np.ndarray) -> int | None:
 
     The top notes of a piano are such a partial, under louder knocks of the case.
     """
-    tilted = partial * _candidates()
+    tilted = partial * candidates_hz()
     strongest = int(np.argmax(tilted))
     others = tilted.copy()
     others[max(strongest - 4, 0) : strongest + 5] = 0.0
     alone = others.max() < _LONE_PARTIAL_SHARE * tilted[strongest]
-    return strongest if alone and _candidates()[strongest] > _LONE_PARTIAL_HZ else None
+    return strongest if alone and candidates_hz()[strongest] > _LONE_PARTIAL_HZ else None
 
 
 def _confidence(best: int, evidence: np.ndarray, series: np.ndarray) -> float:
@@ -139,65 +136,11 @@ def _confidence(best: int, evidence: np.ndarray, series: np.ndarray) -> float:
     return float(np.clip((series[best] - 0.1) / 0.4, 0.0, 1.0) * np.clip(lead / 0.1, 0.0, 1.0))
 
 
-@lru_cache(maxsize=1)
-def _candidates() -> np.ndarray:
-    steps = int(STEPS_PER_OCTAVE * np.log2(HIGHEST_HZ / LOWEST_HZ)) + 1
-    return LOWEST_HZ * 2.0 ** (np.arange(steps) / STEPS_PER_OCTAVE)
-
-
-@lru_cache(maxsize=1)
-def _erb_grid_hz() -> np.ndarray:
-    """Frequencies a tenth of an equivalent rectangular bandwidth apart, 12.5 Hz to 10 kHz."""
-    low, high = 21.4 * np.log10(1.0 + np.array([LOWEST_HZ / 2.0, 10_000.0]) / 229.0)
-    return 229.0 * (10.0 ** (np.arange(low, high, 0.1) / 21.4) - 1.0)
-
-
-@lru_cache(maxsize=1)
-def _kernels() -> np.ndarray:
-    """SWIPE' kernels `[K, F]`: cosine lobes at harmonics 1, 2, 3, 5, 7, 11 …, half negative lobes between."""
-    grid, kernels = _erb_grid_hz(), []
-    primes = [1] + [n for n in range(2, 400) if all(n % d for d in range(2, int(n**0.5) + 1))]
-    for pitch_hz in _candidates():
-        q = grid / pitch_hz
-        kernel = np.zeros_like(grid)
-        for harmonic in primes:
-            if harmonic > max(q[-1] - 0.75, 1.0):
-                break
-            away = np.abs(q - harmonic)
-            kernel[away < 0.25] = np.cos(2.0 * np.pi * q[away < 0.25])
-            valley = (away > 0.25) & (away < 0.75)
-            kernel[valley] += np.cos(2.0 * np.pi * q[valley]) / 2.0
-        kernel /= np.sqrt(grid)
-        kernels.append(kernel / np.linalg.norm(kernel[kernel > 0]))
-    return np.array(kernels)
-
-
-def _series_evidence(audio: np.ndarray, sample_rate: int) -> np.ndarray:
-    """SWIPE' strength of every candidate, `[K]`: one at most, each read at the window eight of its periods long."""
-    sizes = [2**k for k in range(6, 18) if 2**k <= len(audio) and 2**k < 0.6 * sample_rate]
-    strength = np.array([_kernels() @ _loudness_spectrum(audio, sample_rate, size) for size in sizes])
-    position = np.clip(np.log2(8.0 * sample_rate / _candidates() / sizes[0]), 0, len(sizes) - 1)
-    lower = position.astype(int)
-    upper = np.minimum(lower + 1, len(sizes) - 1)
-    column = np.arange(len(position))
-    return strength[lower, column] + (position - lower) * (strength[upper, column] - strength[lower, column])
-
-
-def _loudness_spectrum(audio: np.ndarray, sample_rate: int, size: int) -> np.ndarray:
-    """Square root of the magnitudes on the ERB grid, mean over at most about 32 windows, norm 1, `[F]`."""
-    n_windows = (len(audio) - size) // (size // 2) + 1
-    starts = (size // 2) * np.arange(0, n_windows, max(1, n_windows // 16))
-    windows = audio[starts[:, None] + np.arange(size)]
-    root = np.sqrt(np.abs(np.fft.rfft(windows * np.hanning(size), axis=1))).mean(axis=0)
-    on_grid = np.interp(_erb_grid_hz(), np.fft.rfftfreq(size, 1.0 / sample_rate), root, right=0.0)
-    return on_grid / max(float(np.linalg.norm(on_grid)), 1e-12)
-
-
 def _partial_evidence(audio: np.ndarray, sample_rate: int) -> np.ndarray:
     """Magnitude of the strongest partial within a quarter semitone of each candidate, `[K]`, largest 1."""
     magnitude, bin_hz = _magnitudes(audio, sample_rate)
     reach = 2.0 ** (0.25 / 12.0)
-    edges = _candidates()[:, None] * np.array([1.0 / reach, reach]) / bin_hz
+    edges = candidates_hz()[:, None] * np.array([1.0 / reach, reach]) / bin_hz
     edges = np.clip(edges.astype(int), 0, len(magnitude) - 2)
     found = np.array([magnitude[low : high + 1].max() for low, high in edges])
     return found / max(float(found.max()), 1e-12)
@@ -257,7 +200,7 @@ def _praat_frames(audio: np.ndarray, sample_rate: int) -> list[np.ndarray]:
 
 def _period_evidence(frames: list[np.ndarray]) -> np.ndarray:
     """Mean strength of Praat's candidates near each of ours, `[K]`."""
-    evidence = np.zeros(len(_candidates()))
+    evidence = np.zeros(len(candidates_hz()))
     for frame in frames:
         for frequency_hz, strength in frame:
             step = round(STEPS_PER_OCTAVE * np.log2(frequency_hz / LOWEST_HZ))
@@ -274,15 +217,3 @@ def _median_pitch(near_hz: float, frames: list[np.ndarray]) -> float | None:
             if away.min() < 0.5:
                 found.append(frame[np.argmin(away), 0])
     return float(np.median(found)) if found and len(found) >= 0.5 * len(frames) else None
-
-
-def _peak_pitch(best: int, series: np.ndarray) -> float:
-    """The top of the parabola through the highest series evidence within 3/8 semitone of candidate `best`."""
-    first = max(best - 1, 0)
-    top = first + int(np.argmax(series[first : best + 2]))
-    offset = 0.0
-    if 0 < top < len(series) - 1:
-        left, middle, right = series[top - 1 : top + 2]
-        bend = left - 2.0 * middle + right
-        offset = float(np.clip(0.5 * (left - right) / bend, -0.5, 0.5)) if bend < 0 else 0.0
-    return float(_candidates()[top] * 2.0 ** (offset / STEPS_PER_OCTAVE))

@@ -24,6 +24,10 @@ _COMMANDS = {
     "train": "making",
     "score": "reports",
     "match": "matching",
+    "design": "batching",
+    "pick": "batching",
+    "again": "batching",
+    "process": "batching",
     "bench": "reports",
     "doctor": "live",
 }

@@ -30,6 +30,7 @@ from neuralsynth.errors import Interrupted, OutputError, UsageError
 from neuralsynth.storage import whole_file
 
 JOB, JOURNAL = "job.json", "journal.jsonl"
+_OWN = (JOURNAL, "manifest.jsonl", "manifest.parquet", "index.html", JOB)
 _SYNC_EVERY = 64  # journal lines between two times that the disk is asked to keep them
 
 
@@ -82,7 +83,7 @@ def run_batch(
                         entries[made.index] = note(made, _written(folder, made))
                         report.made += 1
                     else:
-                        report.failed[made[0]] = made[1]
+                        report.failed[made.index] = made.why
                     tell(len(entries) + len(report.failed), len(work))
         except KeyboardInterrupt as error:
             _finish(folder, entries, is_complete=False)
@@ -125,7 +126,7 @@ def _clear(folder: Path) -> None:
     """Remove what another batch left: its files by its own journal and manifest, nothing else."""
     known = [row.get("file") for row in (*_lines(folder / JOURNAL), *_lines(folder / "manifest.jsonl"))]
     files = [folder / name for name in known if isinstance(name, str) and _is_inside(folder, name)]
-    for path in (*files, *(folder / name for name in (JOURNAL, "manifest.jsonl", "manifest.parquet", "index.html", JOB))):
+    for path in (*files, *(folder / name for name in _OWN)):
         with contextlib.suppress(FileNotFoundError):
             path.unlink()
 
@@ -195,6 +196,7 @@ def _written(folder: Path, made: Made) -> int:
     path = folder / made.row["file"]
     part = path.with_name(f"{path.name}.part-{os.getpid()}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         part.write_bytes(made.data)
         os.replace(part, path)
     except OSError as error:

@@ -13,14 +13,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 
-from neuralsynth.design.work import Made, Work
+from neuralsynth.design.work import Failed, Made, Work
 from neuralsynth.errors import EnvironmentProblem, MissingExtra, NeuralSynthError, one_line
 
 AT_ONCE = 8  # items in one errand of a worker
 MOST_TRIES = 20  # of an errand whose worker died
 _AHEAD = 3  # errands waiting for each worker
 
-Failed = tuple[int, str]  # an item that cannot be made, and why
 _work: Work | None = None  # of a worker process
 
 
@@ -50,7 +49,7 @@ def _made(work: Work, index: int) -> Made | Failed:
     try:
         return work.make(index)
     except NeuralSynthError as error:
-        return index, one_line(error)
+        return Failed(index, one_line(error))
 
 
 def _errands(indices: Iterable[int]) -> Iterator[tuple[int, ...]]:
@@ -75,8 +74,7 @@ def _run(errand: tuple[int, ...]) -> list[Made | Failed]:
 
 def _by_processes(work: Work, indices: list[int], workers: int) -> Iterator[Made | Failed]:
     """By a pool; if one of its processes dies, by a new pool."""
-    tries: Counter[int] = Counter()
-    open_ones = set(indices)
+    n_deaths, open_ones = 0, set(indices)
     while open_ones:
         errands = _errands([index for index in indices if index in open_ones])
         context = multiprocessing.get_context("spawn")
@@ -84,11 +82,11 @@ def _by_processes(work: Work, indices: list[int], workers: int) -> Iterator[Made
         try:
             with _one_thread():
                 for made in _from_pool(pool, errands, workers):
-                    open_ones.discard(made[0])
+                    open_ones.discard(made.index)
                     yield made
         except BrokenProcessPool as error:
-            tries["pool"] += 1  # type: ignore[index]
-            if tries["pool"] > MOST_TRIES:  # type: ignore[index]
+            n_deaths += 1
+            if n_deaths > MOST_TRIES:
                 raise EnvironmentProblem(
                     f"worker processes died {MOST_TRIES} times; is there enough memory? try fewer --workers"
                 ) from error
@@ -128,8 +126,9 @@ def _on_cluster(work: Work, indices: Iterable[int], address: str) -> Iterator[Ma
         import distributed
     except ImportError as error:
         raise MissingExtra("a cluster needs Dask: pip install 'neuralsynth[cluster]'") from error
+    _look_for(address)
     try:
-        client = distributed.Client(address, timeout="10s", set_as_default=False)
+        client = distributed.Client(address, timeout="10s")
     except (OSError, ValueError, TimeoutError) as error:
         raise EnvironmentProblem(f"{one_line(address, 80)}: no Dask scheduler answers there ({error})") from error
     with client:
@@ -137,7 +136,10 @@ def _on_cluster(work: Work, indices: Iterable[int], address: str) -> Iterator[Ma
         tries: Counter[tuple[int, ...]] = Counter()
         errands = _errands(indices)
         n_workers = max(1, len(client.scheduler_info()["workers"]))
-        submit = lambda errand: client.submit(_run_for, shared, errand, key=("sounds", work.digest, errand, tries[errand]))  # noqa: E501, E731
+
+        def submit(errand: tuple[int, ...]):
+            return client.submit(_run_for, shared, errand, key=("sounds", work.digest, errand, tries[errand]))
+
         waiting = {submit(errand): errand for errand in itertools.islice(errands, _AHEAD * n_workers)}
         while waiting:
             done, _ = distributed.wait(list(waiting), return_when="FIRST_COMPLETED")
@@ -154,6 +156,20 @@ def _on_cluster(work: Work, indices: Iterable[int], address: str) -> Iterator[Ma
                     more = errand
                 if more is not None:
                     waiting[submit(more)] = more
+
+
+def _look_for(address: str) -> None:
+    """Refuse an address at which nobody is, before Dask tries for long."""
+    import socket
+    from urllib.parse import urlsplit
+
+    try:
+        found = urlsplit(address)
+        if not found.hostname or not found.port:
+            raise ValueError("an address is tcp://HOST:PORT")
+        socket.create_connection((found.hostname, found.port), timeout=5.0).close()
+    except (OSError, ValueError) as error:
+        raise EnvironmentProblem(f"{one_line(address, 80)}: no Dask scheduler answers there ({error})") from error
 
 
 def _run_for(work: Work, errand: tuple[int, ...]) -> list[Made | Failed]:

@@ -22,11 +22,11 @@ def require_parquet() -> Any:
         MissingExtra: it is not installed.
     """
     try:
-        import pyarrow
+        import pyarrow as pa
         import pyarrow.parquet
     except ImportError as error:
         raise MissingExtra("manifests need pyarrow: pip install 'neuralsynth[design]'") from error
-    return pyarrow
+    return pa
 
 
 def write_manifest(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:

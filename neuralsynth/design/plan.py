@@ -112,6 +112,11 @@ class Planner:
             for end in (sweep.low, sweep.high):
                 changed(presets[0], specs[0], {sweep.knob: end})
 
+    @property
+    def knobs(self) -> set[str]:
+        """Names of everything that can be changed."""
+        return {name for knobs in self._knobs for name in knobs}
+
     def __len__(self) -> int:
         """How many sounds: places times notes times velocities."""
         return self._n_places() * self._n_played
@@ -199,15 +204,18 @@ class Planner:
         """A step of the way from the first preset to the second: every knob by its travel, the latent straight."""
         share = place / max(self.job.count - 1, 1)
         own, other = self._values
-        changes = {}
+        has_one_model = len(set(self.job.models)) == 1
+        changes = {} if has_one_model else {"morph.position": share}
         for name, knob in self._knobs[0].items():
+            if not has_one_model and name.startswith(("latent.", "axes.", "effects.", "morph.")):
+                continue  # what leads into another model is the morph
             if name in other and other[name] != own[name]:
                 if name.startswith("latent."):
                     changes[name] = _rounded(own[name] + share * (other[name] - own[name]))
                 else:
                     low, high = knob.to_position(own[name]), knob.to_position(other[name])
                     changes[name] = _rounded(knob.from_position(low + share * (high - low)))
-        base = 0 if share < 0.5 else 1  # what is no number changes in the middle
+        base = 0 if share < 0.5 or not has_one_model else 1  # what is no number changes in the middle
         return base, {n: v for n, v in changes.items() if n in self._knobs[base]}, f"step-{place + 1}"
 
     def _points(self, place: int) -> tuple[int, dict[str, float], str]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -18,7 +19,16 @@ from neuralsynth.model import InstrumentModel
 from neuralsynth.preset import Preset, parse_preset
 
 
-class Made(NamedTuple):
+@dataclass(frozen=True)
+class Failed:
+    """An item that cannot be made."""
+
+    index: int
+    why: str
+
+
+@dataclass(frozen=True)
+class Made:
     """One finished item."""
 
     index: int

@@ -1,0 +1,596 @@
+"""Batches: the same sounds whoever makes them in whatever order, broken off and gone on with, chosen and taken away."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from neuralsynth.audiofile import read_audio, write_audio
+from neuralsynth.design import batch
+from neuralsynth.design.asking import Asked, asked_for, read_notes, read_sweep
+from neuralsynth.design.batch import run_batch
+from neuralsynth.design.changes import changed, full_name, knobs_of, values_of
+from neuralsynth.design.manifest import read_batch
+from neuralsynth.design.plan import Output
+from neuralsynth.design.selection import Selection, select
+from neuralsynth.design.takeaway import preset_of, sound_again, work_of, write_bank, write_zip
+from neuralsynth.effect_table import EffectSettings
+from neuralsynth.errors import Interrupted, OutputError, PresetError, UsageError
+from neuralsynth.patch import Patch
+from neuralsynth.performance import load_performance
+from neuralsynth.preset import load_preset
+from neuralsynth.preset_sections import Envelope, Filter, Sound
+from tests.players import Shelf
+
+SHORT = Output(seconds=0.3, hold_seconds=0.15, sample_rate=22_050, depth="16")
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory):
+    shelf = Shelf(tmp_path_factory.mktemp("design"))
+    shelf.preset("held", envelope=Envelope(release_seconds=0.1))
+    shelf.preset(
+        "other",
+        sound=Sound(point="bright"),
+        filter=Filter(type="lowpass", cutoff_hz=2000.0),
+        envelope=Envelope(attack_seconds=0.05, release_seconds=0.3),
+    )
+    shelf.preset("struck", "struck.onnx")
+    shelf.preset("wet", effects=(EffectSettings("gain", {"gain_db": -6.0}),))
+    return shelf
+
+
+def path_of(shelf, name):
+    return str(shelf.folder / f"{name}.toml")
+
+
+def asked(shelf, name="held", **what):
+    return asked_for(Asked(presets=(path_of(shelf, name),), **({"output": SHORT} | what)))
+
+
+def files_of(folder):
+    """What a batch left: digests of all files but the lock."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in ("lock", "job.json")
+    }
+
+
+@pytest.fixture(scope="module")
+def calm(shelf, tmp_path_factory):
+    """A batch of forty, made by one process without disturbance."""
+    folder = tmp_path_factory.mktemp("calm") / "batch"
+    run_batch(folder, asked(shelf, random=40, seed=5))
+    return folder
+
+
+# ---- a sound is a pure function
+
+
+def test_any_number_of_workers_gives_the_same_files_and_manifest(shelf, calm, tmp_path):
+    for workers in (2, 4):
+        run_batch(tmp_path / str(workers), asked(shelf, random=40, seed=5), workers=workers)
+        assert files_of(tmp_path / str(workers)) == files_of(calm)
+
+
+def test_order_does_not_matter(shelf, calm, monkeypatch, tmp_path):
+    backwards = lambda work, indices, *_: [work.make(i) for i in reversed(list(indices))]  # noqa: E731
+    monkeypatch.setattr(batch, "make_all", backwards)
+    run_batch(tmp_path / "b", asked(shelf, random=40, seed=5))
+    assert files_of(tmp_path / "b") == files_of(calm)
+
+
+def test_another_seed_gives_other_sounds_and_more_sounds_begin_with_the_same_ones(shelf, calm, tmp_path):
+    run_batch(tmp_path / "more", asked(shelf, random=60, seed=5))
+    run_batch(tmp_path / "other", asked(shelf, random=40, seed=6))
+    digests = {name: [row["digest"] for row in read_batch(folder)] for name, folder in
+               (("calm", calm), ("more", tmp_path / "more"), ("other", tmp_path / "other"))}  # fmt: skip
+    assert digests["more"][:40] == digests["calm"]
+    assert not set(digests["other"]) & set(digests["calm"])
+    assert len(set(digests["more"])) == 60
+
+
+def test_every_row_is_rendered_again_to_the_last_bit_and_as_a_preset(calm, tmp_path):
+    work = work_of(calm)
+    for row in read_batch(calm)[::13]:
+        assert sound_again(work, row, tmp_path / f"{row['name']}.wav")
+        preset = preset_of(work, row)
+        values = values_of(preset, work.models[0].spec)
+        for name, value in row["changes"].items():
+            assert values[name] == pytest.approx(value, rel=1e-6)
+
+
+# ---- broken off
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from neuralsynth.design.asking import Asked, asked_for
+from neuralsynth.design.batch import run_batch
+from neuralsynth.design.plan import Output
+if __name__ == "__main__":
+    output = Output(seconds=0.3, hold_seconds=0.15, sample_rate=22_050, depth="16")
+    work = asked_for(Asked(presets=(sys.argv[1],), random=40, seed=5, output=output))
+    run_batch(Path(sys.argv[2]), work, workers=int(sys.argv[3]))
+"""
+
+
+def child(tmp_path, shelf, folder, workers):
+    script = tmp_path / "child.py"
+    script.write_text(CHILD)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        [sys.executable, script, path_of(shelf, "held"), folder, str(workers)], env=environment,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def test_a_run_that_is_killed_again_and_again_ends_as_a_calm_one(shelf, calm, tmp_path):
+    """Twenty times, each a little later than the last; no file is ever half."""
+    folder = tmp_path / "killed"
+    for number in range(20):
+        process = child(tmp_path, shelf, folder, 1)
+        journal = folder / "journal.jsonl"
+        until = time.monotonic() + 20
+        while process.poll() is None and time.monotonic() < until:
+            if journal.exists() and journal.read_bytes().count(b"\n") > 2 * number:
+                break
+            time.sleep(0.001)
+        process.kill()
+        process.communicate()
+        for path in folder.glob("sounds/*.wav"):
+            read_audio(path)
+    run_batch(folder, asked(shelf, random=40, seed=5))
+    for left in folder.glob("sounds/*.part-*"):
+        left.unlink()
+    assert files_of(folder) == files_of(calm)
+
+
+def test_workers_that_are_killed_are_replaced(shelf, calm, tmp_path):
+    folder = tmp_path / "workers"
+    process = child(tmp_path, shelf, folder, 2)
+    killed, until = 0, time.monotonic() + 40
+    while process.poll() is None and killed < 3 and time.monotonic() < until:
+        for pid in children_of(process.pid):
+            if "spawn_main" in command_of(pid):
+                os.kill(pid, signal.SIGKILL)
+                killed += 1
+                break
+        time.sleep(0.7)
+    assert process.wait(60) == 0, process.stderr.read().decode()
+    process.communicate()
+    assert killed
+    assert files_of(folder) == files_of(calm)
+
+
+def children_of(pid):
+    found = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            found += [int(text) for text in task.read_text().split()]
+        except OSError:
+            continue
+    return found
+
+
+def command_of(pid):
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def test_ctrl_c_leaves_a_valid_part_of_the_batch_and_the_same_command_goes_on(shelf, calm, monkeypatch, tmp_path):
+    folder, work = tmp_path / "stopped", asked(shelf, random=40, seed=5)
+
+    def interrupted(work, indices, *_):
+        for index in list(indices)[:10]:
+            yield work.make(index)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(batch, "make_all", interrupted)
+        with pytest.raises(Interrupted, match="10 of 40"):
+            run_batch(folder, work)
+    assert [row["index"] for row in read_batch(folder)] == list(range(10))
+    report = run_batch(folder, work)
+    assert (report.made, report.kept) == (30, 10)
+    assert files_of(folder) == files_of(calm)
+
+
+def test_a_full_disk_is_told_and_nothing_half_is_left(shelf, calm, tmp_path):
+    folder, work = tmp_path / "full", asked(shelf, random=40, seed=5)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (9_000, hard))
+        with pytest.raises(OutputError, match="cannot be written"):
+            run_batch(folder, work)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, old)
+    assert not list(folder.glob("sounds/*"))
+    run_batch(folder, work)
+    assert files_of(folder) == files_of(calm)
+
+
+def test_a_file_that_was_damaged_or_taken_away_is_made_again(shelf, calm, tmp_path):
+    folder, work = tmp_path / "damaged", asked(shelf, random=40, seed=5)
+    run_batch(folder, work)
+    files = sorted(folder.glob("sounds/*.wav"))
+    files[3].unlink()
+    files[4].write_bytes(files[4].read_bytes()[:500])
+    assert run_batch(folder, work).made == 2
+    assert files_of(folder) == files_of(calm)
+
+
+def test_two_runs_in_one_folder_are_refused(shelf, calm, tmp_path):
+    from neuralsynth.design.lock import locked
+
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    with locked(folder / "lock"), pytest.raises(UsageError, match="another run works in it"):
+        run_batch(folder, asked(shelf, random=4), force=True)
+
+
+def test_folders_that_hold_something_else_are_left_alone(shelf, calm, tmp_path):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "song.txt").write_text("mine")
+    with pytest.raises(UsageError, match="holds no batch"):
+        run_batch(mine, asked(shelf, random=2))
+    run_batch(tmp_path / "a", asked(shelf, random=2))
+    with pytest.raises(UsageError, match="another batch"):
+        run_batch(tmp_path / "a", asked(shelf, random=3))
+    (tmp_path / "a" / "song.txt").write_text("mine")
+    run_batch(tmp_path / "a", asked(shelf, random=3), force=True)
+    assert (tmp_path / "a" / "song.txt").exists()
+    assert len(list((tmp_path / "a" / "sounds").iterdir())) == 3
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UsageError, match="is a file"):
+        run_batch(tmp_path / "file", asked(shelf, random=2))
+
+
+def test_a_manifest_that_names_files_outside_its_folder_removes_none(shelf, tmp_path):
+    folder = tmp_path / "b"
+    run_batch(folder, asked(shelf, random=2))
+    outside = tmp_path / "precious.txt"
+    outside.write_text("x")
+    (folder / "manifest.jsonl").write_text(json.dumps({"index": 0, "file": "../precious.txt"}) + "\n")
+    run_batch(folder, asked(shelf, random=3), force=True)
+    assert outside.exists()
+
+
+# ---- a Dask cluster
+
+
+def test_a_cluster_whose_workers_die_gives_the_same_files(shelf, calm, tmp_path):
+    """A scheduler and two workers, one of which is killed every few seconds."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    port_file = tmp_path / "scheduler.json"
+    run = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--scheduler-file", port_file, "--port", "0",
+           "--no-dashboard", "--host", "127.0.0.1"]  # fmt: skip
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": environment}
+    scheduler = subprocess.Popen(run, **quiet)
+    worker = [sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", port_file, "--nthreads", "1",
+              "--nworkers", "1", "--no-dashboard", "--no-nanny", "--local-directory", tmp_path / "dask"]  # fmt: skip
+    workers = []
+    try:
+        until = time.monotonic() + 30
+        while not port_file.exists():
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        workers = [subprocess.Popen(worker, **quiet) for _ in range(2)]
+        address = json.loads(port_file.read_text())["address"]
+        import threading
+
+        is_over = threading.Event()
+
+        def disturb():
+            while not is_over.wait(2.5):
+                workers[0].kill()
+                workers[0].wait()
+                workers.append(workers.pop(0))
+                workers[-1] = subprocess.Popen(worker, **quiet)
+
+        disturber = threading.Thread(target=disturb)
+        disturber.start()
+        try:
+            report = run_batch(tmp_path / "cluster", asked(shelf, random=40, seed=5), cluster=address)
+        finally:
+            is_over.set()
+            disturber.join()
+    finally:
+        for process in (*workers, scheduler):
+            process.kill()
+            process.wait()
+    assert report.is_complete
+    assert files_of(tmp_path / "cluster") == files_of(calm)
+
+
+def test_an_address_without_a_scheduler_is_told(shelf, tmp_path):
+    from neuralsynth.errors import EnvironmentProblem
+
+    with pytest.raises(EnvironmentProblem, match="no Dask scheduler"):
+        run_batch(tmp_path / "c", asked(shelf, random=2), cluster="tcp://127.0.0.1:9")
+
+
+# ---- what is planned
+
+
+def plans(work):
+    return [work.planner.planned(index) for index in range(len(work))]
+
+
+def test_a_sweep_goes_over_the_grid_from_end_to_end(shelf):
+    work = asked(shelf, sweeps=("envelope.attack_seconds=0:1:5", "cutoff=100:10000:3"))
+    found = plans(work)
+    assert len(found) == 15
+    attacks = sorted({plan.changes["envelope.attack_seconds"] for plan in found})
+    cutoffs = sorted({plan.changes["filter.cutoff_hz"] for plan in found})
+    assert (attacks[0], attacks[-1], len(attacks)) == (0.0, 1.0, 5)
+    assert (cutoffs[0], cutoffs[-1], len(cutoffs)) == (100.0, 10_000.0, 3)
+    assert cutoffs[1] < 5000  # by the travel of the knob, not by its hertz
+    assert len({plan.name for plan in found}) == 15
+
+
+def test_a_latin_hypercube_has_one_sound_in_each_slice_of_every_knob(shelf):
+    work = asked(shelf, sweeps=("sound.noise_db=-60:24", "sound.dynamics=-1:1"), latin=20)
+    for knob, low, high in (("sound.noise_db", -60.0, 24.0), ("sound.dynamics", -1.0, 1.0)):
+        places = sorted((plan.changes[knob] - low) / (high - low) * 20 for plan in plans(work))
+        assert [int(place) for place in places] == list(range(20))
+
+
+def test_the_way_between_two_presets_begins_and_ends_with_them(shelf):
+    work = asked(shelf, between=(path_of(shelf, "held"), path_of(shelf, "other")), steps=7)
+    ends = [values_of(work.planner.preset(plan), work.models[0].spec) for plan in (plans(work)[0], plans(work)[-1])]
+    spec = work.models[0].spec
+    for end, name in zip(ends, ("held", "other"), strict=True):
+        expected = values_of(load_preset(path_of(shelf, name)), spec)
+        assert end == pytest.approx(expected, abs=1e-6)
+    brightness = [plan.changes["latent.1"] for plan in plans(work)]
+    assert np.allclose(np.diff(brightness), brightness[-1] / 6)
+
+
+def test_presets_of_different_models_are_morphed(shelf, tmp_path):
+    work = asked(shelf, between=(path_of(shelf, "held"), path_of(shelf, "struck")), steps=3)
+    assert [plan.changes["morph.position"] for plan in plans(work)] == [0.0, 0.5, 1.0]
+    run_batch(tmp_path / "way", work)
+    assert len({row["digest"] for row in read_batch(tmp_path / "way")}) == 3
+
+
+def test_sounds_around_a_preset_begin_with_it_and_stay_near(shelf):
+    near, far = (plans(asked(shelf, around=path_of(shelf, "other"), count=30, spread=s)) for s in (0.02, 0.3))
+    assert near[0].changes == {}
+    knob = "filter.cutoff_hz"
+    deviations = [np.std([np.log(plan.changes.get(knob, 2000.0)) for plan in some]) for some in (near, far)]
+    assert deviations[0] < 0.3 * deviations[1]
+
+
+def test_children_have_each_knob_from_one_of_their_parents(shelf, tmp_path):
+    run_batch(tmp_path / "first", asked(shelf, around=path_of(shelf, "other"), count=8, spread=0.3))
+    work = asked_for(Asked(evolve=tmp_path / "first", picks=("2", "5"), count=12, spread=0.0, output=SHORT))
+    rows = read_batch(tmp_path / "first")
+    found = plans(work)
+    assert len(found) == 12
+    own = values_of(work.presets[0], work.models[0].spec)
+    parents = [own | rows[i]["changes"] for i in (2, 5)]
+    for knob in ("filter.cutoff_hz", "envelope.release_seconds"):
+        wanted = {f"{parent[knob]:.5g}" for parent in parents}
+        assert {f"{(own | plan.changes)[knob]:.5g}" for plan in found} == wanted
+
+
+def test_notes_and_velocities_multiply_the_places(shelf):
+    output = msgspec.structs.replace(SHORT, notes=read_notes("C3,60-61"), velocities=(40, 110))
+    work = asked(shelf, random=3, output=output)
+    assert len(work) == 18
+    assert {(plan.note, plan.velocity) for plan in plans(work)} == {(n, v) for n in (48, 60, 61) for v in (40, 110)}
+
+
+def test_the_recording_of_a_preset_finds_that_preset(shelf, tmp_path):
+    """--like: what plays the sound comes first."""
+    output = msgspec.structs.replace(SHORT, seconds=1.2, hold_seconds=0.9, sample_rate=44_100)
+    names = ("held", "other", "struck")
+    for index, name in enumerate(names):
+        path = tmp_path / f"{name}.wav"
+        write_audio(path, played(shelf, name), 44_100)
+        asked_now = Asked(presets=tuple(path_of(shelf, n) for n in names), like=path, output=output)
+        folder = tmp_path / f"like-{name}"
+        run_batch(folder, asked_for(asked_now))
+        found = select(read_batch(folder), Selection(like=path))
+        assert found[0]["index"] == index, [(row["name"], row["distance_db"]) for row in found]
+
+
+def played(shelf, name):
+    from neuralsynth.instrument import Instrument
+
+    events = [(bytes([0x90, 57, 100]), 0.0), (bytes([0x80, 57, 64]), 0.9)]
+    return Instrument.load(path_of(shelf, name))(events, 1.4, 44_100, num_channels=1)
+
+
+# ---- knobs
+
+
+def test_every_knob_can_be_set_to_both_of_its_ends_and_is_heard_there(shelf):
+    patch = Patch.load(path_of(shelf, "wet"))
+    preset, spec = patch.preset, patch.model.spec
+    for name, knob in knobs_of(preset, spec).items():
+        for value in (knob.low, knob.high):
+            turned = changed(preset, spec, {name: value})
+            assert values_of(turned, spec)[name] == pytest.approx(value)
+            Patch(turned, patch.model, patch.path)
+
+
+def test_a_knob_is_found_by_the_end_of_its_name_and_ambiguity_is_told(shelf):
+    patch = Patch.load(path_of(shelf, "held"))
+    knobs = knobs_of(patch.preset, patch.model.spec)
+    assert full_name("cutoff_hz", knobs) == "filter.cutoff_hz"
+    assert full_name("cutoff", knobs) == "filter.cutoff_hz"
+    assert full_name("axes.brightness", knobs) == "axes.brightness"
+    with pytest.raises(UsageError, match="can be"):
+        full_name("attack_seconds", knobs)
+    with pytest.raises(UsageError, match="unknown"):
+        full_name("nonsense", knobs)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=40))
+def test_any_text_as_sweep_or_notes_is_read_or_refused_in_our_words(text):
+    for read in (read_sweep, read_notes):
+        try:
+            read(text)
+        except UsageError as error:
+            assert str(error)
+
+
+# ---- taking away
+
+
+def test_a_bank_plays_the_sounds_that_were_picked(calm, tmp_path):
+    rows = select(read_batch(calm), Selection(varied=3))
+    paths = write_bank(work_of(calm), rows, tmp_path / "bank")
+    performance = load_performance(paths[-1])
+    assert [performance.preset_for(0, (0, 0), program) for program in range(4)] == [*(p.name for p in paths[:3]), None]
+    for path in paths[:3]:
+        Patch.load(path)
+
+
+def test_a_zip_has_every_sound_on_its_key(calm, tmp_path):
+    rows = read_batch(calm)[:5]
+    write_zip(calm, rows, tmp_path / "kit.zip")
+    write_zip(calm, rows, tmp_path / "same.zip")
+    with zipfile.ZipFile(tmp_path / "kit.zip") as archive:
+        assert archive.testzip() is None
+        mapping = archive.read("kit.sfz").decode()
+        for key, row in enumerate(rows, 36):
+            name = f"kit/{Path(row['file']).name}"
+            assert f"sample={name} key={key} " in mapping
+            assert archive.read(name) == (calm / row["file"]).read_bytes()
+    with pytest.raises(UsageError, match="pick fewer"):
+        write_zip(calm, rows * 30, tmp_path / "big.zip")
+
+
+def test_selection_steps_follow_each_other(calm):
+    rows = read_batch(calm)
+    bright = select(rows, Selection(where="brightness > 0.3", sort="-brightness", most=4))
+    values = [row["brightness"] for row in bright]
+    assert values == sorted(values, reverse=True)
+    assert min(values) > 0.3
+    assert [row["index"] for row in select(rows, Selection(names=("7", rows[2]["name"])))] == [7, 2]
+    with pytest.raises(UsageError, match="no sound is called"):
+        select(rows, Selection(names=("99",)))
+    assert len(select([rows[0], rows[1], {**rows[0], "index": 9}], Selection(unlike_db=0.5))) == 2
+
+
+# ---- the commands
+
+
+def command(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "neuralsynth", *map(str, arguments)], capture_output=True, text=True, timeout=120,
+        check=False, **options,
+    )  # fmt: skip
+
+
+def test_design_pick_and_again_from_the_command_line(shelf, tmp_path):
+    short = ("--seconds", 0.3, "--hold", 0.15, "--sample-rate", 22_050, "--workers", 1)
+    done = command("design", path_of(shelf, "held"), "--random", 6, "-o", tmp_path / "b", *short, "--json",
+                   "--sort=-brightness", "--most", 2)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["made"], len(told["picked"])) == (6, 2)
+    done = command("pick", tmp_path / "b", "--where", "brightness >= 0", "--to", tmp_path / "to", "--json")
+    assert len(json.loads(done.stdout)["picked"]) == len(list((tmp_path / "to").iterdir())) > 0
+    done = command("again", tmp_path / "b", 3, "-o", tmp_path / "x.wav")
+    assert (done.returncode, "the same to the last bit" in done.stdout) == (0, True)
+    heard, again = (read_audio(path)[0] for path in (next((tmp_path / "b/sounds").glob("3-*")), tmp_path / "x.wav"))
+    np.testing.assert_array_equal(heard, again)
+    assert command("again", tmp_path / "b", 3, "-o", tmp_path / "x.toml").returncode == 0
+    Patch.load(tmp_path / "x.toml")
+
+
+def test_recordings_go_through_a_chain_with_their_tails(shelf, tmp_path):
+    rate = 22_050
+    click = np.zeros((1, rate // 4), np.float32)
+    click[0, 100] = 0.5
+    for name in ("a.wav", "sub/b.wav"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        write_audio(tmp_path / "in" / name, click, rate)
+    (tmp_path / "in" / "broken.wav").write_text("no audio")
+    chain = tmp_path / "chain.toml"
+    chain.write_text('[[effects]]\ntype = "delay"\ndelay_seconds = 0.5\nfeedback = 0.0\nmix = 0.5\n')
+    done = command("process", tmp_path / "in", "--chain", chain, "-o", tmp_path / "out", "--fade", 0, "--workers", 1)
+    assert done.returncode == 1
+    assert "broken.wav" in done.stderr
+    for name in ("a.wav", "sub/b.wav"):
+        wet, _ = read_audio(tmp_path / "out" / "sounds" / name)
+        assert np.flatnonzero(np.abs(wet[0]) > 0.1).tolist() == [100, 100 + rate // 2]
+
+
+@pytest.mark.parametrize(
+    "arguments, code, says",
+    [
+        (["held"], 2, "--random"),
+        (["held", "--random", "0"], 2, "1 to"),
+        (["held", "--random", "nan"], 2, "nan"),
+        (["held", "--random", "3", "--sweep", "cutoff=1:2:3"], 2, "both"),
+        (["held", "--sweep", "cutoff=1:2:3"], 2, "cutoff_hz"),
+        (["held", "--sweep", "nonsense=1:2:3"], 2, "nonsense"),
+        (["held", "--sweep", "cutoff"], 2, "KNOB=LOW:HIGH:STEPS"),
+        (["held", "--random", "3", "--notes", "H9"], 2, "H9"),
+        (["held", "--random", "3", "--where", "brightness >"], 2, "column"),
+        (["held", "--random", "3", "--where", "__import__('os')"], 2, "column"),
+        (["held", "--random", "3", "--velocities", "0"], 2, "1 to 127"),
+        (["held", "--random", "3", "--format", "flac", "--depth", "32f"], 2, "flac"),
+        (["no-such-preset", "--random", "3"], 2, "no-such-preset"),
+        (["held", "--random", "3", "--cluster", "nonsense"], 3, "scheduler"),
+        (["--evolve", "nowhere", "--picks", "1"], 2, "nowhere"),
+        (["held", "--like", "nowhere.wav"], 2, "nowhere.wav"),
+        (["held", "--random", "2000000"], 2, "2000000"),
+    ],
+)
+def test_what_cannot_be_designed_is_told_in_a_line_and_nothing_is_written(shelf, tmp_path, arguments, code, says):
+    arguments = [path_of(shelf, a) if a == "held" else a for a in arguments]
+    done = command("design", *arguments, "-o", tmp_path / "out", "--workers", 1)
+    assert (done.returncode, done.stdout) == (code, ""), done.stderr
+    assert says in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not list(tmp_path.glob("out/sounds/*"))
+
+
+def test_a_preset_made_of_layers_cannot_be_turned(shelf, tmp_path):
+    from neuralsynth.preset_sections import Layer
+
+    shelf.layered("two", Layer(preset="held.toml"), Layer(preset="other.toml"))
+    with pytest.raises(UsageError, match="made of layers"):
+        asked(shelf, "two", random=2)
+
+
+def test_a_model_that_was_exchanged_is_noticed(shelf, tmp_path):
+    from neuralsynth.errors import ModelError
+
+    mine = Shelf(tmp_path)
+    mine.preset("held")
+    work = asked_for(Asked(presets=(str(tmp_path / "held.toml"),), random=2, output=SHORT))
+    run_batch(tmp_path / "b", work)
+    for suffix in (".onnx", ".check.npz"):
+        (tmp_path / f"held{suffix}").write_bytes((tmp_path / f"struck{suffix}").read_bytes())
+    with pytest.raises((ModelError, PresetError), match="another file"):
+        work_of(tmp_path / "b")
