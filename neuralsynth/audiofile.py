@@ -22,6 +22,7 @@ DEPTHS = {
     "flac": {"16": "PCM_16", "24": "PCM_24"},
 }
 MAX_SECONDS = 600.0
+_OGG_BLOCK = 4096  # libsndfile's Vorbis encoder keeps what it is given at once on the stack
 
 
 def read_audio(path: Path | str, max_seconds: float = MAX_SECONDS) -> tuple[np.ndarray, int]:
@@ -145,6 +146,22 @@ def _append_chunk(path: Path, chunk: bytes) -> None:
         file.write(b"\0" * (size % 2) + chunk)
         file.seek(4)
         file.write(struct.pack("<I", size + size % 2 + len(chunk) - 8))
+
+
+def encoded_small(audio: np.ndarray, sample_rate: int) -> tuple[str, bytes]:
+    """`[channels, samples]` as a small file for listening, and its kind: "ogg" (Vorbis), or "flac" where it cannot be."""
+    import io
+
+    import soundfile
+
+    memory = io.BytesIO()
+    try:
+        with soundfile.SoundFile(memory, "w", sample_rate, audio.shape[0], "VORBIS", format="OGG") as file:
+            for start in range(0, audio.shape[1], _OGG_BLOCK):
+                file.write(audio[:, start : start + _OGG_BLOCK].T)
+    except soundfile.LibsndfileError:
+        return "flac", encoded(audio, sample_rate, "flac", "16")
+    return "ogg", memory.getvalue()
 
 
 def subtype_for(path: Path, depth: str) -> str:

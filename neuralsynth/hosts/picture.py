@@ -76,18 +76,31 @@ def spectrogram_thumbnails(
     power = [_column_power(audio, n_samples, width) for audio in sounds]
     loudest = max(float(power[0].max()), 1e-20)
     edges_hz = np.geomspace(_THUMBNAIL_LOW_HZ, min(_THUMBNAIL_HIGH_HZ, sample_rate / 2), height + 1)
-    return [_palette_png(_log_rows(p / loudest, edges_hz * _FFT_SIZE / sample_rate)) for p in power]
+    return [palette_png(_log_rows(p / loudest, edges_hz * _FFT_SIZE / sample_rate)) for p in power]
+
+
+def thumbnail_levels(audio: np.ndarray, sample_rate: float, width: int, height: int) -> np.ndarray:
+    """The picture of one mono sound `[S]`: `[height, width]` uint8, 0 to 255 from 90 dB below its loudest moment to it.
+
+    Log frequency from 40 Hz to 16 kHz, the highest row first; the width is the length of the sound. Silence is 0.
+    """
+    edges_hz = np.geomspace(_THUMBNAIL_LOW_HZ, min(_THUMBNAIL_HIGH_HZ, sample_rate / 2), height + 1)
+    power = _column_power(audio, len(audio), width)
+    return _log_rows(power / max(float(power.max()), 1e-12), edges_hz * _FFT_SIZE / sample_rate)
 
 
 def _column_power(audio: np.ndarray, n_samples: int, width: int) -> np.ndarray:
     """Power of each bin at `width` moments evenly over `n_samples`, `[bins, width]`."""
+    from scipy.fft import rfft  # in single precision, which numpy's is not
+
     half = _FFT_SIZE // 2
-    padded = np.zeros(n_samples + _FFT_SIZE)
+    padded = np.zeros(n_samples + _FFT_SIZE, np.float32)
     padded[half : half + len(audio)] = audio
     # The last column ends with the sounds: where they were cut is no end to be seen.
     starts = np.linspace(0, max(0, n_samples - half), width).astype(int)
-    frames = padded[starts[:, None] + np.arange(_FFT_SIZE)] * np.hanning(_FFT_SIZE)
-    return np.abs(np.fft.rfft(frames, axis=1)).T ** 2
+    frames = padded[starts[:, None] + np.arange(_FFT_SIZE)] * np.hanning(_FFT_SIZE).astype(np.float32)
+    bins = rfft(frames, axis=1)
+    return np.ascontiguousarray((np.square(bins.real) + np.square(bins.imag)).T)
 
 
 def _log_rows(power: np.ndarray, edges_bins: np.ndarray) -> np.ndarray:
@@ -101,7 +114,7 @@ def _log_rows(power: np.ndarray, edges_bins: np.ndarray) -> np.ndarray:
     return np.round(np.clip(1.0 + rows / _RANGE_DB, 0.0, 1.0) * 255.0).astype(np.uint8)[::-1]
 
 
-def _palette_png(pixels: np.ndarray) -> bytes:
+def palette_png(pixels: np.ndarray) -> bytes:
     """An 8-bit PNG of `[rows, columns]` in the colours of `save_spectrogram` (a quarter of the size of RGBA)."""
     from matplotlib import colormaps
 
