@@ -4,7 +4,7 @@ Parts: `speed` (sounds per second with one process and with two; effects off and
 sound and memory at 100, 1,000 and 10,000), `likeness` (needs `--recordings` and `--twins`: whether `--like` puts the
 right instrument first for recordings that its model never heard).
 
-`speed` (sounds per second with one process and with two; effects off and on; wav and flac), `scale` (cost per
+`--torchsynth PYTHON` names an interpreter with torchsynth and pytorch-lightning; its `Voice` then renders as many
 seconds in the same run, on as many threads, at the best of some batch sizes, nothing written. Ours are written,
 described and digested; beside it stands what rendering alone takes.
 """
