@@ -54,7 +54,7 @@ _page_options = _options(
 _selection_options = _options(
     click.option("--where", metavar="CONDITION", default="", help='such as "brightness > 0.7 and decay < 0.5"'),
     click.option("--unlike", type=Number(0, 100, "dB"), metavar="DB",
-                 help="leave out sounds nearer than this to one before (0.8 is about what can be told apart)"),
+                 help="leave out sounds nearer than this to one before (0.9 is about what can be told apart)"),
     click.option("--varied", type=Number(1, 1_000_000, whole=True), metavar="K",
                  help="the K sounds that differ the most"),
     click.option("--sort", metavar="NAME", default="", help="by a descriptor or knob; -NAME the highest first"),
@@ -106,7 +106,7 @@ def design(
     neuralsynth design alto-sax --random 1000 -o sax/
     neuralsynth design filter-pluck --sweep cutoff_hz=200:8000:12 --sweep resonance=0:0.9:4 -o plucks/
     neuralsynth design --between bowed-flute bowed-horn --steps 24 -o way/
-    neuralsynth design --around glass-pad --count 50 --spread 0.2 --unlike 0.8 -o pads/
+    neuralsynth design --around glass-pad --count 50 --spread 0.2 --unlike 0.9 -o pads/
     neuralsynth design --evolve pads/ --picks 3,7,12 -o pads-2/
     neuralsynth design --like knock.wav -o knock/
     """
@@ -155,7 +155,7 @@ def pick(folder, names, where, unlike, varied, sort, like, most, to, bank, zip_,
     The steps follow each other in this order: --names, --where, --unlike, --varied, --sort, --like, --most.
 
     \b
-    neuralsynth pick sax/ --where "brightness > 0.7 and decay < 0.5" --unlike 0.8 --varied 16 --bank sax-bank/
+    neuralsynth pick sax/ --where "brightness > 0.7 and decay < 0.5" --unlike 0.9 --varied 16 --bank sax-bank/
     neuralsynth pick sax/ --like knock.wav --most 8 --to nearest/
     neuralsynth pick sax/ --names favourites.txt --zip kit.zip
     """
