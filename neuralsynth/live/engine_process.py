@@ -135,6 +135,7 @@ class EngineHost:
             self._install(self._built(backend))
             if self._prepared is None:
                 self._prepared = realtime.prepare()
+                realtime.raise_priority(realtime.MAIN_PRIORITY)
             else:
                 realtime.collect()
             backend.start(self._process_of(processor, backend))

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 
 #: How long another thread of the engine process may keep Python's lock from the audio callback.
 SWITCH_SECONDS = 1e-4
+#: What JACK gives its clients; and less for the engine's main thread. That one needs it too: if it were put aside by
+#: another program while it holds Python's lock, the audio callback would wait for it.
+AUDIO_PRIORITY, MAIN_PRIORITY = 5, 1
 _MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
 #: Audit events of things that have no place in an audio callback: files, processes, imports, compilers.
 _FORBIDDEN = ("open", "import", "compile", "exec", "os.", "subprocess.", "socket.", "shutil.", "tempfile.", "marshal.")
@@ -78,10 +81,10 @@ class Discipline:
             self.violations["garbage collection"] += 1
 
 
-def raise_priority() -> bool:
+def raise_priority(priority: int = AUDIO_PRIORITY) -> bool:
     """Ask for real-time priority for this thread (where the audio system does not do it); whether it was granted."""
     try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(5))
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
     except (AttributeError, OSError):
         return False
     return True
