@@ -116,7 +116,7 @@ def encoded(audio: np.ndarray, sample_rate: int, kind: str, depth: str = "24") -
 
 
 def encoded_small(audio: np.ndarray, sample_rate: int) -> tuple[str, bytes]:
-    """`[channels, samples]` as a small file for listening, and its kind: "ogg" (Vorbis), or "flac" where it cannot be."""
+    """The kind and bytes of a small file of `[channels, samples]`: "ogg" (Vorbis), or "flac" where that cannot be."""
     import io
 
     import soundfile
