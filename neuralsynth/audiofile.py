@@ -6,6 +6,7 @@ Arrays are float32 `[channels, samples]`, full scale 1.0.
 from __future__ import annotations
 
 import contextlib
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -57,8 +58,11 @@ def read_audio(path: Path | str, max_seconds: float = MAX_SECONDS) -> tuple[np.n
 
 
 @contextlib.contextmanager
-def audio_writer(path: Path | str, sample_rate: int, depth: str = "24", channels: int = 2):
+def audio_writer(path: Path | str, sample_rate: int, depth: str = "24", channels: int = 2, chunk: bytes = b""):
     """Give a function that appends `[channels, n]` blocks to a wav or flac file; the file is whole or absent.
+
+    Args:
+        chunk: what is put behind the sound of a wav file.
 
     Raises:
         UsageError: unknown ending or depth.
@@ -74,6 +78,8 @@ def audio_writer(path: Path | str, sample_rate: int, depth: str = "24", channels
                 str(part), "w", sample_rate, channels, subtype, format=path.suffix[1:].upper()
             ) as file:
                 yield lambda block: file.write(_in_depth(block, subtype).T)
+            if chunk:
+                _append_chunk(part, chunk)
         except (soundfile.LibsndfileError, AssertionError) as error:
             # libsndfile reports a full disk by writing less than asked, which soundfile only asserts
             raise OutputError(f"{path}: cannot be written ({error or 'is the disk full?'})") from error
@@ -88,14 +94,26 @@ def _in_depth(block: np.ndarray, subtype: str) -> np.ndarray:
     return whole.astype(np.int16) if subtype == "PCM_16" else whole.astype(np.int32) << 8
 
 
-def write_audio(path: Path | str, audio: np.ndarray, sample_rate: int, depth: str = "24") -> None:
+def write_audio(
+    path: Path | str,
+    audio: np.ndarray,
+    sample_rate: int,
+    depth: str = "24",
+    loop: tuple[int, int] | None = None,
+    note: int = 60,
+) -> None:
     """Write `[channels, samples]` as wav or flac, chosen by the name's ending; whole or not at all.
+
+    Args:
+        loop: first and last sample of a loop, which a wav file tells to samplers (chunk `smpl`).
+        note: the MIDI note that is heard, for the same.
 
     Raises:
         UsageError: unknown ending or depth.
         OutputError: the file cannot be written.
     """
-    with audio_writer(path, sample_rate, depth, audio.shape[0]) as write:
+    tell = sampler_chunk(loop, note, sample_rate) if loop and Path(path).suffix.lower() == ".wav" else b""
+    with audio_writer(path, sample_rate, depth, audio.shape[0], tell) as write:
         write(audio)
 
 
@@ -113,6 +131,21 @@ def encoded(audio: np.ndarray, sample_rate: int, kind: str, depth: str = "24") -
     with soundfile.SoundFile(memory, "w", sample_rate, audio.shape[0], subtype, format=kind.upper()) as file:
         file.write(_in_depth(audio, subtype).T)
     return memory.getvalue()
+
+
+def sampler_chunk(loop: tuple[int, int], note: int, sample_rate: int) -> bytes:
+    """The chunk of a wav file that tells samplers its note and one loop (MMA RP-016)."""
+    loops = struct.pack("<6I", 0, 0, *loop, 0, 0)
+    return struct.pack("<4s10I", b"smpl", 60, 0, 0, round(1e9 / sample_rate), note, 0, 0, 0, 1, 0) + loops
+
+
+def _append_chunk(path: Path, chunk: bytes) -> None:
+    """Put a chunk at the end of a wav file, whose header counts it."""
+    with path.open("r+b") as file:
+        size = file.seek(0, 2)
+        file.write(b"\0" * (size % 2) + chunk)
+        file.seek(4)
+        file.write(struct.pack("<I", size + size % 2 + len(chunk) - 8))
 
 
 def encoded_small(audio: np.ndarray, sample_rate: int) -> tuple[str, bytes]:

@@ -46,6 +46,7 @@ FLOORS = [
     ["design"],
     ["training"],
     ["live"],
+    ["design"],
     ["cli"],
     ["__main__"],
 ]

@@ -594,3 +594,29 @@ def test_a_model_that_was_exchanged_is_noticed(shelf, tmp_path):
         (tmp_path / f"held{suffix}").write_bytes((tmp_path / f"struck{suffix}").read_bytes())
     with pytest.raises((ModelError, PresetError), match="another file"):
         work_of(tmp_path / "b")
+
+
+def test_the_page_names_every_descriptor_and_every_option():
+    from neuralsynth.cli.batching import design, pick
+    from neuralsynth.design.descriptors import DESCRIPTORS
+
+    page = (ROOT / "docs" / "design.md").read_text("utf-8")
+    for one in DESCRIPTORS:
+        assert f"| `{one.name}` | {one.unit} | {one.says} |" in page
+    options = {
+        name for command in (design, pick) for option in command.params for name in option.opts if name[:2] == "--"
+    }
+    told = {name for name in options if name in page}
+    assert options - told <= {
+        "--json",
+        "--force",
+        "--workers",
+        "--cluster",
+        "--output",
+        "--sample-rate",
+        "--mono",
+        "--no-effects",
+        "--effects",
+        "--stereo",
+        "--seed",
+    }

@@ -21,6 +21,7 @@ _COMMANDS = {
     "info": "reports",
     "render": "playing",
     "play": "playing",
+    "sfz": "designing",
     "train": "making",
     "score": "reports",
     "match": "matching",

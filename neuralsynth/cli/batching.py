@@ -45,10 +45,16 @@ _run_options = _options(
     click.option("--force", is_flag=True, help="replace another batch that is in the folder"),
     click.option("--json", "json_", is_flag=True, help="report as JSON"),
 )
+_page_options = _options(
+    click.option(
+        "--page/--no-page", default=True, show_default=True, help="write index.html, to see and hear the batch"
+    ),
+    click.option("--embed", is_flag=True, help="put the sounds into the page too, which may then be sent alone"),
+)
 _selection_options = _options(
     click.option("--where", metavar="CONDITION", default="", help='such as "brightness > 0.7 and decay < 0.5"'),
     click.option("--unlike", type=Number(0, 100, "dB"), metavar="DB",
-                 help="leave out sounds nearer than this to one before (0.8 is about what can be told apart)"),
+                 help="leave out sounds nearer than this to one before (0.9 is about what can be told apart)"),
     click.option("--varied", type=Number(1, 1_000_000, whole=True), metavar="K",
                  help="the K sounds that differ the most"),
     click.option("--sort", metavar="NAME", default="", help="by a descriptor or knob; -NAME the highest first"),
@@ -82,12 +88,13 @@ _selection_options = _options(
 @click.option("--effects/--no-effects", default=True, show_default=True, help="with the preset's effect chain")
 @click.option("--seed", type=Number(0, 2**53, whole=True), default=0, show_default=True)
 @_output_options
+@_page_options
 @_selection_options
 @_run_options
 def design(
     presets, folder, random_, sweeps, latin, between, steps, around, evolve, picks, count, spread, vary, notes,
-    velocities, hold, seconds, sample_rate, effects, seed, format_, depth, stereo, loudness, fade, where, unlike,
-    varied, sort, like, most, workers, cluster, force, json_,
+    velocities, hold, seconds, sample_rate, effects, seed, format_, depth, stereo, loudness, fade, page, embed, where,
+    unlike, varied, sort, like, most, workers, cluster, force, json_,
 ) -> None:  # fmt: skip
     """Render many sounds at once: by chance, by sweeps, between presets, around one, like a recording.
 
@@ -99,7 +106,7 @@ def design(
     neuralsynth design alto-sax --random 1000 -o sax/
     neuralsynth design filter-pluck --sweep cutoff_hz=200:8000:12 --sweep resonance=0:0.9:4 -o plucks/
     neuralsynth design --between bowed-flute bowed-horn --steps 24 -o way/
-    neuralsynth design --around glass-pad --count 50 --spread 0.2 --unlike 0.8 -o pads/
+    neuralsynth design --around glass-pad --count 50 --spread 0.2 --unlike 0.9 -o pads/
     neuralsynth design --evolve pads/ --picks 3,7,12 -o pads-2/
     neuralsynth design --like knock.wav -o knock/
     """
@@ -124,7 +131,10 @@ def design(
     work = asked_for(asked)
     check_selection(selection, work.planner.knobs)
     report = _run(folder, work, workers, cluster, force)
-    _tell_of(folder, report, read_rows(folder), selection, json_)
+    rows = read_rows(folder)
+    if page:
+        _write_page(folder, rows, embed)
+    _tell_of(folder, report, rows, selection, json_)
 
 
 @click.command()
@@ -145,7 +155,7 @@ def pick(folder, names, where, unlike, varied, sort, like, most, to, bank, zip_,
     The steps follow each other in this order: --names, --where, --unlike, --varied, --sort, --like, --most.
 
     \b
-    neuralsynth pick sax/ --where "brightness > 0.7 and decay < 0.5" --unlike 0.8 --varied 16 --bank sax-bank/
+    neuralsynth pick sax/ --where "brightness > 0.7 and decay < 0.5" --unlike 0.9 --varied 16 --bank sax-bank/
     neuralsynth pick sax/ --like knock.wav --most 8 --to nearest/
     neuralsynth pick sax/ --names favourites.txt --zip kit.zip
     """
@@ -206,8 +216,11 @@ def again(folder, sound, output, force) -> None:
 @click.option("--chain", required=True, metavar="CHAIN.toml|PRESET", help="a file of [[effects]], or a preset's chain")
 @click.option("-o", "--output", "folder", type=click.Path(path_type=Path), required=True, help="folder of the batch")
 @_output_options
+@_page_options
 @_run_options
-def process(source, chain, folder, format_, depth, stereo, loudness, fade, workers, cluster, force, json_) -> None:
+def process(
+    source, chain, folder, format_, depth, stereo, loudness, fade, page, embed, workers, cluster, force, json_
+) -> None:
     """Put existing recordings through an effect chain, tails included; with a manifest, and resumable.
 
     \b
@@ -229,7 +242,25 @@ def process(source, chain, folder, format_, depth, stereo, loudness, fade, worke
     work, left_out = chain_work(source, chain, output)
     warn(left_out)
     report = _run(folder, work, workers, cluster, force)
-    _tell_of(folder, report, read_rows(folder), Selection(), json_)
+    rows = read_rows(folder)
+    if page:
+        _write_page(folder, rows, embed)
+    _tell_of(folder, report, rows, Selection(), json_)
+
+
+def _write_page(folder: Path, rows: list[dict[str, Any]], embed: bool) -> None:
+    """The page of a batch, where it is not there yet or older than the manifest."""
+    from neuralsynth.design.descriptors import DESCRIPTORS
+    from neuralsynth.design.layout import map_2d
+    from neuralsynth.design.manifest import JSONL, fingerprints
+    from neuralsynth.design.page import write_page
+
+    page, manifest = folder / "index.html", folder / JSONL
+    if not rows or (page.exists() and not embed and page.stat().st_mtime >= manifest.stat().st_mtime):
+        return
+    told = [(one.name, one.unit, one.says) for one in DESCRIPTORS]
+    told += [(one.position.name, "", f"{one.name} from 0 to 1") for one in DESCRIPTORS if one.position]
+    write_page(folder, rows, map_2d(fingerprints(rows)), folder.resolve().name, told, embed=embed)
 
 
 def _run(folder: Path, work: Work, workers: int | None, cluster: str | None, force: bool) -> BatchReport:

@@ -23,6 +23,7 @@ __all__ = ["DESCRIPTORS", "Descriptor", "Descriptors", "Position", "describe", "
 
 _RISE_FROM, _RISE_TO = 0.1, 10.0 ** (-3.0 / 20.0)  # shares of the highest level
 _LONGEST_DECAY_SECONDS = 30.0
+_CREST_STEPS = 10  # after the attack, in which a sudden sound is at its highest
 _DECADES_TO_NEPERS = 6.0 * math.log(10.0)  # of energy, in 60 dB
 
 
@@ -64,7 +65,7 @@ DESCRIPTORS = (
         "s",
         "time to rise, as if along a straight ramp (read between 10 % and 71 % of the highest level)",
         4,
-        Position("attack", 0.003, 2.0, is_log=True),
+        Position("attack", 0.005, 2.0, is_log=True),
     ),
     Descriptor(
         "decay_seconds",
@@ -169,13 +170,12 @@ def _described(frames: Frames, evidence: np.ndarray) -> Descriptors:
     pitch_hz, confidence = spectral.pitch(frames, evidence)
     centroid_hz, bandwidth_hz = spectral.centroid_and_bandwidth_hz(frames)
     first, last = frames.heard
-    attack_seconds, attack_end = _attack(frames)
-    found: dict[str, Any] = {
+    found: dict[str, float | None] = {
         "loudness_lufs": integrated_lufs(frames.audio, frames.sample_rate),
         "peak_db": float(gain_to_db(frames.peak)),
         "duration_seconds": (last - first) * frames.step_seconds,
-        "attack_seconds": attack_seconds,
-        "decay_seconds": _decay_seconds(frames, attack_end),
+        "attack_seconds": _attack_seconds(frames),
+        "decay_seconds": _decay_seconds(frames),
         "pitch_hz": pitch_hz,
         "pitch_confidence": confidence,
         "centroid_hz": centroid_hz,
@@ -185,23 +185,27 @@ def _described(frames: Frames, evidence: np.ndarray) -> Descriptors:
         "movement_db_per_second": spectral.movement_db_per_second(frames),
         "stereo_width": _stereo_width(frames.audio),
     }
-    return Descriptors(**{k: None if v is None else round(v, _DIGITS[k]) for k, v in found.items()})
+    rounded: dict[str, Any] = {k: v if v is None else round(v, _DIGITS[k]) for k, v in found.items()}
+    return Descriptors(**rounded)
 
 
-def _attack(frames: Frames) -> tuple[float, int]:
-    """Seconds of the attack and the step at which it is over."""
-    level = frames.level
-    peak = float(level.max())
-    begins = int(np.argmax(level > _RISE_FROM * peak))
-    ends = begins + int(np.argmax(level[begins:] > _RISE_TO * peak))
-    return (ends - begins) * frames.step_seconds / (_RISE_TO - _RISE_FROM), ends
+def _attack_seconds(frames: Frames) -> float:
+    begins, ends = (_first_above(frames, share) for share in (_RISE_FROM, _RISE_TO))
+    return (ends - begins) * frames.step_seconds / (_RISE_TO - _RISE_FROM)
 
 
-def _decay_seconds(frames: Frames, start: int) -> float:
+def _first_above(frames: Frames, share: float) -> int:
+    """The step where the level first exceeds that share of its highest."""
+    return int(np.argmax(frames.level > share * float(frames.level.max())))
+
+
+def _decay_seconds(frames: Frames) -> float:
     """60 dB over the rate of the exponential whose energy, cut off where the sound ends, has the same mean time.
 
     The mean time of a decay `exp(-k·t)` between 0 and 1 is `1/k - 1/(exp(k) - 1)`: 0.5 where it does not fall.
     """
+    risen = _first_above(frames, _RISE_TO)
+    start = risen + int(np.argmax(frames.level[risen : risen + _CREST_STEPS]))
     energy = np.square(frames.level[start : frames.heard[1]])
     if len(energy) < 2:
         return 0.0

@@ -12,14 +12,13 @@ SEGMENT_SECONDS = (0.0, 0.1, 0.4, 1.2, 2.0)
 _LEAST_END_SECONDS = 4.0  # a sound that ends before is silent up to here
 _FLOOR_DB = 60.0  # below the loudest segment
 _LINEAR_SHARE = 0.5  # of the weight goes by the length of a segment, the rest is the same for each
-N_PITCHES, _PITCH_DB = 24, 12.0  # quarter tones of an octave; what a clear pitch counts
-_MOVING_GROUPS, _SMOOTHED_SECONDS, _MOVING_FLOOR_DB, _MOVING_WEIGHT = 4, 0.35, 45.0, 0.25
+N_PITCHES, _PITCH_DB = 24, 18.0  # quarter tones of an octave; what a clear pitch counts
+_MOVING_GROUPS, _SMOOTHED_SECONDS, _MOVING_FLOOR_DB, _MOVING_WEIGHT = 4, 0.35, 45.0, 0.35
 SIZE = len(SEGMENT_SECONDS) * N_BANDS + N_PITCHES + _MOVING_GROUPS
 
 _PITCH_SIZES = (512, 1024, 2048, 4096, 8192, 16384)
 _MOST_WINDOWS = 8
 _PITCHED_FROM_SECONDS, _PITCHED_SECONDS = 0.06, 1.5
-_SHORTEST_PITCHED = 512
 
 
 def fingerprint(audio: np.ndarray, sample_rate: int) -> np.ndarray:
@@ -30,9 +29,12 @@ def fingerprint(audio: np.ndarray, sample_rate: int) -> np.ndarray:
     - mean squares of level differences in dB in 20 mel bands and 5 stretches of time after the onset, each level
       relative to the loudest stretch and floored 60 dB below (100 numbers);
     - mean squares of differences in how clearly each of 24 quarter tones is heard, whatever its octave, by SWIPE';
-      12 dB between a clear pitch and none (24 numbers);
+      18 dB between a clear pitch and none (24 numbers);
     - differences of fluctuation in four groups of bands: standard deviation in dB of their level around its course
-      smoothed over 0.35 s, each counting a quarter (4 numbers).
+      smoothed over 0.35 s, each counting about a third (4 numbers).
+
+    Between random sounds it is about twice `analysis.distance`, which takes the silence of both into its mean; for how
+    well they rank alike, and for sounds that a listener takes for the same, see `benchmarks/duplicates.py`.
 
     Silence is all zeros but for the levels, which are at the floor.
 
@@ -55,13 +57,15 @@ def of_frames(frames: Frames, evidence: np.ndarray) -> np.ndarray:
 
 def pitch_evidence(frames: Frames) -> np.ndarray:
     """How clearly each candidate of `analysis.swipe` is heard, `[K]`; zeros where nothing can be said."""
-    rate = frames.sample_rate
+    nothing, rate = np.zeros(len(candidates_hz())), frames.sample_rate
+    if frames.is_silent:
+        return nothing
     start = round(_PITCHED_FROM_SECONDS * rate)
     end = min(round((_PITCHED_FROM_SECONDS + _PITCHED_SECONDS) * rate), _heard_samples(frames))
     part = frames.from_onset[start:end] if end - start >= 2 * start else frames.from_onset[: max(end, 2 * start)]
-    if frames.is_silent or len(part) < _SHORTEST_PITCHED:
-        return np.zeros(len(candidates_hz()))
     octave = max(0, round(float(np.log2(rate / 44_100))))
+    if len(part) < _PITCH_SIZES[0] << octave:
+        return nothing
     return series_evidence(part, rate, [size << octave for size in _PITCH_SIZES], _MOST_WINDOWS)
 
 

@@ -20,7 +20,8 @@ _SHORT_SECONDS, _LONG_SECONDS = 0.0232, 0.186  # windows: 1024 and 8192 samples 
 _CHUNK = 128  # frames transformed at a time, which fit the cache
 MOST_FINE_WINDOWS = 8  # long windows that are averaged
 _SKIPPED_SECONDS = 0.05  # of the attack, where the sound is long enough
-_STEP_SECONDS, _WINDOW_STEPS = 0.001, 4
+_STEP_SECONDS = 0.001
+_LEVEL_WINDOW = np.array([1, 2, 3, 4, 3, 2, 1]) / 16.0  # steps of `level`
 _ONSET_DB, _END_DB = 40.0, 60.0  # below the loudest moment
 _CANCELLED = 0.01  # share of the energy that is left where two channels cancel each other out
 _LEAST_PEAK = 1e-6  # what is softer than -120 dBFS counts as silence
@@ -72,13 +73,13 @@ class Frames:
 
     @cached_property
     def level(self) -> np.ndarray:
-        """RMS of the last 4 ms, every millisecond, linear `[steps]`."""
+        """RMS of the last 7 ms, those in the middle counting most, every millisecond, linear `[steps]`."""
         n_steps = -(-len(self.mono) // self._step)
         power = np.zeros(n_steps * self._step, np.float32)
         np.square(self.mono, out=power[: len(self.mono)])
         steps = power.reshape(n_steps, self._step).sum(axis=1).astype(np.float64)
-        total = np.concatenate([np.zeros(_WINDOW_STEPS), np.cumsum(steps)])
-        return np.sqrt(np.maximum(total[_WINDOW_STEPS:] - total[:-_WINDOW_STEPS], 0.0) / (_WINDOW_STEPS * self._step))
+        smooth = np.convolve(steps, _LEVEL_WINDOW)[:n_steps]
+        return np.sqrt(smooth / self._step)
 
     @cached_property
     def heard(self) -> tuple[int, int]:

@@ -21,7 +21,7 @@ _NOISE_FLOOR_DB = -80.0
 _PARTIALS, _PARTIALS_DB = 24, 50.0  # strongest peaks that can be rough, so far below the strongest
 _SETHARES = (3.5, 5.75, 0.24, 0.021, 19.0)
 _WORST_TWO = 0.09  # roughness of two equal sines at the worst distance, over the sum of their amplitudes
-_MOVING_HOPS, _MOVING_DB = 4, 50.0  # hops in a step; how far below the loudest a band is still watched
+_MOVING_HOPS, _MOVING_DB = 4, 50.0  # hops in a step, half a window; how far below the loudest a band is watched
 
 
 def pitch(frames: Frames, evidence: np.ndarray) -> tuple[float | None, float]:
@@ -124,11 +124,13 @@ def movement_db_per_second(frames: Frames) -> float:
 
     From 50 ms after the onset on, while a band is within 50 dB of the loudest; what fades counts less and less.
     """
-    n_steps = len(frames.bands) // _MOVING_HOPS
-    power = frames.bands[: n_steps * _MOVING_HOPS].astype(np.float64)
-    power = power.reshape(n_steps, _MOVING_HOPS, -1).mean(axis=1)[1:]
-    if len(power) < 3:
+    width = 2 * _MOVING_HOPS
+    if len(frames.bands) < width + 4 * _MOVING_HOPS:
         return 0.0
+    # Smoothed by a Hann window, so that the periods of a low note, shorter than the hop's, are no movement.
+    window = np.sin(np.pi * (np.arange(width) + 0.5) / width) ** 2 / _MOVING_HOPS
+    smoothed = np.lib.stride_tricks.sliding_window_view(frames.bands, width, axis=0)[_MOVING_HOPS::_MOVING_HOPS]
+    power = np.einsum("tbw,w->tb", smoothed.astype(np.float64), window)
     floor = max(float(power.max()), 1e-30) * 10.0 ** (-_MOVING_DB / 10.0)
     level_db = 10.0 * np.log10(power / floor + 1e-3)
     change = np.diff(level_db, axis=0)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Self
 
 from neuralsynth.live.computer_keyboard import ComputerKeyboard
 from neuralsynth.live.keyboard_input import TerminalKeys
@@ -208,14 +209,17 @@ def play(
     began = time.monotonic()
     session = Session(choice)
     try:
-        with _term_as_interrupt():
+        with _Ending() as ending:
             with loading() as progress:
                 session.open(take, progress)
             started = time.monotonic()
             console = Console(session, takes_from, plain, tell)
+            ending.is_playing = True
             with contextlib.suppress(KeyboardInterrupt), console.shown():
-                while console.step() and (seconds is None or time.monotonic() - started < seconds):
-                    pass
+                while console.step() and not ending.is_wanted:
+                    if seconds is not None and time.monotonic() - started >= seconds:
+                        break
+            ending.is_wanted = False  # what is left is to finish
         return _report(session, console, time.monotonic() - started, started - began)
     finally:
         session.close()
@@ -245,15 +249,21 @@ def _report(session: Session, console: Console, seconds: float, start_seconds: f
     )
 
 
-@contextlib.contextmanager
-def _term_as_interrupt() -> Iterator[None]:
-    """Let a polite kill end a session as Ctrl-C does."""
+class _Ending:
+    """Ctrl-C and a polite kill: while it plays a wish that the loop obeys, before that and the second time at once."""
 
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
+    def __init__(self) -> None:
+        self.is_playing = self.is_wanted = False
 
-    old = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, old)
+    def __enter__(self) -> Self:
+        self._old = {number: signal.signal(number, self._hear) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+
+    def _hear(self, *_: object) -> None:
+        if self.is_wanted or not self.is_playing:
+            raise KeyboardInterrupt
+        self.is_wanted = True
