@@ -181,6 +181,7 @@ find("filter-list").append(...filters.map((filter) => filter.element));
 find("filters").open = !matchMedia("(max-width: 60rem)").matches;
 map.colourBy(columnNamed(state.colour));
 refresh();
+if (COUNT > 0) select(0, false); // the panel is there from the start, so that nothing moves when a sound is pressed
 showFavourites();
 requestAnimationFrame(() => requestAnimationFrame(() => {
   root.dataset.ready = String(COUNT);
