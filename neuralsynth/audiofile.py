@@ -149,7 +149,7 @@ def _append_chunk(path: Path, chunk: bytes) -> None:
 
 
 def encoded_small(audio: np.ndarray, sample_rate: int) -> tuple[str, bytes]:
-    """`[channels, samples]` as a small file to listen to, and its kind: "ogg" (Vorbis), or else "flac"."""
+    """The kind and bytes of a small file of `[channels, samples]`: "ogg" (Vorbis), or "flac" where that cannot be."""
     import io
 
     import soundfile

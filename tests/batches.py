@@ -29,7 +29,11 @@ def tone(pitch_hz, brightness, decay_seconds, noise, seconds, rng):
     t = np.arange(round(seconds * RATE)) / RATE
     audio = noise * rng.standard_normal(len(t)) * np.exp(-t * 9.0 / decay_seconds)
     for k in range(1, int(0.45 * RATE / pitch_hz) + 1):
-        audio += k ** -(2.6 - 2.0 * brightness) * np.sin(2 * np.pi * k * pitch_hz * t) * np.exp(-t * 6.9 * (1 + 0.05 * k) / decay_seconds)
+        audio += (
+            k ** -(2.6 - 2.0 * brightness)
+            * np.sin(2 * np.pi * k * pitch_hz * t)
+            * np.exp(-t * 6.9 * (1 + 0.05 * k) / decay_seconds)
+        )
     return 0.4 * audio / np.abs(audio).max()
 
 
@@ -37,7 +41,7 @@ def made_batch(folder, n, n_files=40, seconds=0.8):
     """`n` rows over `n_files` different sounds (the others are links to them): rows and places on a map."""
     rng = np.random.default_rng(7)
     (folder / "sounds").mkdir(parents=True, exist_ok=True)
-    (folder / "job.json").write_text(json.dumps({"digest": f"{n:064x}"}))
+    (folder / "job.json").write_text(json.dumps({"digest": f"{n:064x}", "job": {}}))
     rows, originals = [], []
     for index in range(n):
         note, brightness = int(rng.integers(36, 85)), round(float(rng.random()), 4)
@@ -60,6 +64,8 @@ def made_batch(folder, n, n_files=40, seconds=0.8):
             "centroid_hz": round(100 * 100**brightness, 1), "noise_db": round(float(rng.uniform(-60, 0)), 2),
             "roughness": round(float(rng.random() ** 2), 3), "stereo_width": 0.0, "brightness": brightness,
         })  # fmt: skip
-    places = np.array([[0.5 + 0.4 * (r["brightness"] - 0.5) + 0.3 * (r["note"] - 60) / 48, np.log(r["decay_seconds"])] for r in rows])
+    places = np.array(
+        [[0.5 + 0.4 * (r["brightness"] - 0.5) + 0.3 * (r["note"] - 60) / 48, np.log(r["decay_seconds"])] for r in rows]
+    )
     places += 0.12 * rng.standard_normal(places.shape)
     return rows, (places - places.min(0)) / (places.max(0) - places.min(0))

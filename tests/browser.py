@@ -113,8 +113,9 @@ class BrowserPage:
 
     def open(self, address, until="document.documentElement?.dataset.ready", seconds=60.0):
         """Open an address and wait until the page says that it is ready."""
+        self.ask("window.isLeft = true")
         self.call("Page.navigate", url=address)
-        self.wait(until, seconds)
+        self.wait(f"!window.isLeft && ({until})", seconds)
 
     def wait(self, expression, seconds=10.0):
         """Wait until an expression is true, and give its value."""
@@ -136,9 +137,10 @@ class BrowserPage:
         self.ask("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(1))))")
 
     def click(self, selector):
-        """Click in the middle of an element."""
-        where = f"(() => {{ const b = document.querySelector({json.dumps(selector)}).getBoundingClientRect();"
-        self.click_at(*self.ask(f"{where} return [b.x + b.width / 2, b.y + b.height / 2]; }})()"))
+        """Click in the middle of an element, scrolled to if it is out of sight."""
+        where = f"(() => {{ const e = document.querySelector({json.dumps(selector)}); e.scrollIntoViewIfNeeded();"
+        where += "const b = e.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]; })()"
+        self.click_at(*self.ask(where))
 
     def click_at(self, x, y):
         """Click somewhere."""
@@ -153,7 +155,17 @@ class BrowserPage:
 
     def press(self, key):
         """Press a key: a letter, or a name such as ArrowRight."""
-        codes = {"Enter": 13, "Escape": 27, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, " ": 32, "Home": 36, "End": 35}
+        codes = {
+            "Enter": 13,
+            "Escape": 27,
+            "ArrowLeft": 37,
+            "ArrowUp": 38,
+            "ArrowRight": 39,
+            "ArrowDown": 40,
+            " ": 32,
+            "Home": 36,
+            "End": 35,
+        }
         text = {"text": key} if len(key) == 1 else {"text": "\r"} if key == "Enter" else {}
         code = codes.get(key, ord(key[0].upper()))
         self.call("Input.dispatchKeyEvent", type="keyDown", key=key, windowsVirtualKeyCode=code, **text)
@@ -180,7 +192,9 @@ class BrowserPage:
 
     def own(self, *methods):
         """Events of this page."""
-        return [e["params"] for e in self.browser.events if e["method"] in methods and e.get("sessionId") == self.session]
+        return [
+            e["params"] for e in self.browser.events if e["method"] in methods and e.get("sessionId") == self.session
+        ]
 
     def complaints(self):
         """Errors of scripts, and what the browser or the page wrote on its console."""

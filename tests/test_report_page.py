@@ -5,9 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-import os
 import re
-import shutil
 import subprocess
 from collections import Counter
 from html.parser import HTMLParser
@@ -26,6 +24,7 @@ from neuralsynth.instrument import Instrument
 from neuralsynth.scoring import RecordingScore, Score, Sounds, score
 from neuralsynth.spec import LatentAxis, Provenance, Quality
 from neuralsynth.units import note_name
+from tests.browser import chromium
 from tests.models import tiny_instrument
 
 RATE = 44_100
@@ -362,10 +361,7 @@ def test_a_page_that_cannot_be_written_is_refused_before_the_work(work, capsys, 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     """Opens a page and gives the document as it is after its scripts ran."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
-    if program is None and not os.environ.get("CI"):
-        pytest.skip("chromium is not installed")
-    assert program, "chromium is required where CI is set"
+    program = chromium()
     profile = tmp_path_factory.mktemp("profile")
     flags = "--headless=new --no-sandbox --disable-gpu --autoplay-policy=no-user-gesture-required --dump-dom".split()
 

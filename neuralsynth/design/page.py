@@ -20,6 +20,7 @@ import numpy as np
 
 from neuralsynth import __version__
 from neuralsynth.audiofile import encoded_small, read_audio
+from neuralsynth.design.batch import JOB
 from neuralsynth.design.thumbnails import packed, thumbnail_of_file
 from neuralsynth.errors import RecordingError
 from neuralsynth.hosts.report_markup import text
@@ -80,10 +81,12 @@ def batch_page(
         thumbnail_of_file(folder / str(row["file"])) if pixels is None else pixels
         for row, pixels in zip(rows, given, strict=True)
     )
+    job = _job(folder)
     data = {
         "title": title,
-        "digest": _digest(folder, rows),
+        "digest": str(job.get("digest") or _digest(rows)),
         "folder": str(folder),
+        "canAgain": "job" in job,  # what went through a chain was not rendered
         **_sounds(rows, places),
         "columns": _columns(rows, descriptors),
         "pictureHead": head,
@@ -93,13 +96,19 @@ def batch_page(
     return _page(title, data, len(rows))
 
 
-def _digest(folder: Path, rows: Sequence[Mapping[str, Any]]) -> str:
-    """By which a browser keeps the favourites of this batch and no other: the digest of its job."""
+def _job(folder: Path) -> dict[str, Any]:
+    """What the folder says that it holds; empty if nothing."""
     try:
-        return str(json.loads((folder / "job.json").read_text("utf-8"))["digest"])
-    except (OSError, ValueError, KeyError, TypeError):
-        told = json.dumps([[str(row["name"]), row.get("digest")] for row in rows])
-        return hashlib.sha256(told.encode()).hexdigest()
+        job = json.loads((folder / JOB).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return job if isinstance(job, dict) else {}
+
+
+def _digest(rows: Sequence[Mapping[str, Any]]) -> str:
+    """By which a browser keeps the favourites of these sounds and no others, where there is no job."""
+    told = json.dumps([[str(row["name"]), row.get("digest")] for row in rows])
+    return hashlib.sha256(told.encode()).hexdigest()
 
 
 def _sounds(rows: Sequence[Mapping[str, Any]], places: np.ndarray) -> dict[str, Any]:

@@ -18,7 +18,7 @@ _PNG_HEAD = 813  # bytes before the pixels: signature, size and 256 colours, the
 
 
 def thumbnail(audio: np.ndarray, sample_rate: int) -> np.ndarray:
-    """The spectrogram of a sound `[channels, n]`: `[HEIGHT, WIDTH]` uint8, 0 is 90 dB below its loudest, 255.
+    """The spectrogram of a sound `[channels, n]`, `[HEIGHT, WIDTH]` uint8: 255 its loudest moment, 0 is 90 dB below.
 
     Log frequency upwards from 40 Hz to 16 kHz, time over the whole sound; silence is black.
     """

@@ -81,6 +81,7 @@ function showDetail() {
   find("detail-changes").replaceChildren(...(lines.length ? lines : [make("dt", {}, "none")]));
   find("command").textContent =
     `neuralsynth again ${quoted(batch.folder)} ${batch.indices[sound]} -o ${quoted(`${name}.wav`)}`;
+  find("command-line").hidden = !batch.canAgain;
   const link = address(sound);
   find("file").hidden = !link;
   find("file").href = link;
@@ -110,7 +111,8 @@ function showFavourites() {
 function move(step) {
   if (state.shown.length === 0) return;
   const from = state.shown.indexOf(state.selected);
-  const to = from < 0 ? 0 : Math.min(state.shown.length - 1, Math.max(0, from + step));
+  const isFar = Math.abs(step) >= COUNT; // to an end, wherever one is
+  const to = from < 0 && !isFar ? 0 : Math.min(state.shown.length - 1, Math.max(0, from + step));
   select(state.shown[to]);
   if (find("audition").checked) player.play(state.selected);
 }
@@ -179,6 +181,7 @@ find("filter-list").append(...filters.map((filter) => filter.element));
 find("filters").open = !matchMedia("(max-width: 60rem)").matches;
 map.colourBy(columnNamed(state.colour));
 refresh();
+if (COUNT > 0) select(0, false); // the panel is there from the start, so that nothing moves when a sound is pressed
 showFavourites();
 requestAnimationFrame(() => requestAnimationFrame(() => {
   root.dataset.ready = String(COUNT);

@@ -6,6 +6,8 @@ class Favourites {
     this.sounds = new Set((Array.isArray(kept) ? kept : []).map((index) => numbers.get(index)).filter((s) => s !== undefined));
     this.changed = changed;
     this.canKeep = true;
+    this.namesakes = new Map();
+    for (const name of batch.names) this.namesakes.set(name, (this.namesakes.get(name) || 0) + 1);
     find("save").addEventListener("click", () => this.save());
     find("copy").addEventListener("click", () => copyText(this.list(), `${this.sounds.size} names copied`));
     find("load").addEventListener("click", () => find("list-file").click());
@@ -24,10 +26,14 @@ class Favourites {
     this.canKeep = kept;
   }
 
-  /** Names in the order of the batch. */
+  /** Names in the order of the batch; a number where a name would not do, as `neuralsynth pick` takes either. */
   list() {
-    const names = [...this.sounds].sort((a, b) => a - b).map((sound) => batch.names[sound].replace(/[\r\n]+/g, " "));
-    return names.length ? `${names.join("\n")}\n` : "";
+    const lines = [...this.sounds].sort((a, b) => a - b).map((sound) => {
+      const name = batch.names[sound];
+      const isClear = name && name === name.trim() && !/[\p{Cc}\u2028\u2029]|^\d+$/u.test(name) && this.namesakes.get(name) === 1;
+      return isClear ? name : batch.indices[sound];
+    });
+    return lines.map((line) => `${line}\n`).join("");
   }
 
   save() {
@@ -39,10 +45,12 @@ class Favourites {
   }
 
   async load(input) {
-    const names = new Set((await input.files[0].text()).split(/\r?\n/).map((line) => line.trim()).filter(Boolean));
+    const lines = new Set((await input.files[0].text()).split(/\r?\n/).map((line) => line.trim()).filter(Boolean));
     input.value = "";
     const before = this.sounds.size;
-    batch.names.forEach((name, sound) => { if (names.has(name)) this.sounds.add(sound); });
+    batch.names.forEach((name, sound) => {
+      if (lines.has(name) || lines.has(String(batch.indices[sound]))) this.sounds.add(sound);
+    });
     this.keep();
     this.changed(-1);
     tell(`${this.sounds.size - before} favourites more`);

@@ -1,5 +1,5 @@
 // The list: a card for each sound; only those in sight exist.
-const CARD_WIDTH = 148;
+const CARD_WIDTH = 140;
 const GAP = 10;
 const TEXT_HEIGHT = 46;
 const AHEAD = 400; // pixels beyond the edge that are made ready
@@ -92,7 +92,7 @@ class Grid {
     card.querySelector(".hear").setAttribute("aria-label", `${playing ? "stop" : "play"} ${batch.names[sound]}`);
     card.querySelector(".star").setAttribute("aria-pressed", String(state.favourites.has(sound)));
     const column = columnNamed(state.sortBy) || columnNamed(state.colour);
-    const value = column ? `${column.label} ${column.told(sound)}` : "";
+    const value = column ? `${column.unit ? "" : `${column.label} `}${column.told(sound)}` : "";
     card.querySelector(".value").textContent = [batch.keys[sound], value].filter(Boolean).join(" · ");
   }
 
