@@ -21,6 +21,7 @@ from neuralsynth.live.careful import quietly
 
 #: By this our own clients and ports are known; they are never listened to.
 OWN_NAME = "neuralsynth"
+_CLIENT = f"{OWN_NAME}-midi"  # JACK gives a name once, and the audio client is to have the short one
 _LOST_BEATS = 3  # after so many questions in a row without an answer the server is gone
 _ACTIVE_SENSING = 0xFE
 #: For a callback under way to end: closing waits for its thread, which waits for the interpreter that closing holds.
@@ -65,7 +66,7 @@ class MidiSystem:
         Raises:
             DeviceError: it is gone, or refuses.
         """
-        port = self._new_input(OWN_NAME)
+        port = self._new_input(_CLIENT)
         try:
             _connect(port, _distinct(_port_names(port)).index(name), listener)
         except _REFUSALS as error:
@@ -79,7 +80,7 @@ class MidiSystem:
         Raises:
             DeviceError: this system has none.
         """
-        port = self._new_input(OWN_NAME)
+        port = self._new_input(_CLIENT)
         try:
             _connect(port, None, listener)
         except (*_REFUSALS, NotImplementedError) as error:
