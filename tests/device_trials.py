@@ -20,6 +20,7 @@ import numpy as np
 from neuralsynth.errors import DeviceError
 from neuralsynth.live.devices import make_backend
 from neuralsynth.live.jack_backend import JackBackend, jack_server
+from neuralsynth.live.jack_patchbay import Patchbay
 from tests.jack_server import JackServer, until
 
 TRIALS = {}
@@ -199,6 +200,45 @@ class Others:
 
 
 @trial
+def seen():
+    """Another program connects our port at the moment it sees it, while the engine takes its time."""
+    others, backend = Others(), JackBackend()
+    refused = []
+
+    def connect_at_once():
+        until(lambda: others.client.get_ports("midi_in$"))
+        try:
+            others.client.connect("others:keys", f"{backend.client_name}:midi_in")
+        except jack.JackError as error:
+            refused.append(str(error))
+
+    watcher = threading.Thread(target=connect_at_once)
+    watcher.start()
+    backend.open()
+    time.sleep(0.3)
+    backend.start(silence)
+    watcher.join()
+    result = {"refused": refused, "connected": until(lambda: standing(backend.client_name)["midi_in"] != [])}
+    backend.close()
+    others.client.close()
+    return result
+
+
+@trial
+def speakers():
+    """A sound card that is switched on when we play already."""
+    to_speakers, Patchbay.to_speakers = Patchbay.to_speakers, lambda _: []
+    backend = opened()
+    before = backend.connections
+    Patchbay.to_speakers = to_speakers
+    until(lambda: len(backend.connections) == 2)
+    until(lambda: len(standing(backend.client_name)["out_2"]) == 1)
+    result = {"before": before, "after": backend.connections, "standing": standing(backend.client_name)}
+    backend.close()
+    return result
+
+
+@trial
 def death():
     """The server dies by a signal; a new one comes, and the other program after us."""
     with JackServer() as server:
@@ -359,8 +399,77 @@ def portaudio_death():
     return result
 
 
+@trial
+def pipewire_notes():
+    """Notes at known frames, by a probe of our own."""
+    from neuralsynth.events import Event
+    from tests.jack_probe import Probe
+
+    def clicks(n, began_ns, events):
+        audio = np.zeros((2, n), np.float32)
+        for offset, message in events:
+            audio[:, offset] = message[2] / 127
+        return audio
+
+    backend = opened(clicks)
+    until(lambda: len(backend.connections) == 2)  # PipeWire tells of them later
+    connections = backend.connections
+    probe = Probe()
+    probe.connect()
+    frames = sorted(random.Random(6).sample(range(24_000), 40))
+    until(lambda: probe.run([Event(0, bytes([0x90, 60, 127]))], 4_800).any())  # connections take a moment
+    heard = probe.run([Event(at, bytes([0x90, 60, 1 + i])) for i, at in enumerate(frames)], 28_800)[0]
+    found = [np.flatnonzero(heard == np.float32((1 + i) / 127)) for i in range(len(frames))]
+    result = {
+        "connections": connections,
+        "block_size": backend.block_size,
+        "delays": [int(at[0]) - frame if len(at) else None for at, frame in zip(found, frames, strict=True)],
+    }
+    backend.close()
+    return result
+
+
+def beside(block_size):
+    """Another program plays already, in blocks of its own."""
+    wished = os.environ.pop("PIPEWIRE_QUANTUM")
+    os.environ["PIPEWIRE_QUANTUM"] = f"{block_size}/48000"
+    other = jack.Client("other", no_start_server=True)
+    other.set_process_callback(lambda _: None)
+    other.outports.register("out")
+    other.activate()
+    other.connect("other:out", "speakers:playback_FL")
+    time.sleep(0.5)
+    os.environ["PIPEWIRE_QUANTUM"] = wished
+    blocks = []
+
+    def note(n, began_ns, events):
+        blocks.append(n)
+        return np.zeros((2, n), np.float32)
+
+    backend = opened(note)
+    until(lambda: len(blocks) > 20, 3)
+    result = {
+        "block_size": backend.block_size,
+        "blocks": sorted(set(blocks)),
+        "lost": backend.is_lost,
+        "faults": backend.faults,
+    }
+    backend.close()
+    return result
+
+
+@trial
+def pipewire_beside_1024():
+    return beside(1024)
+
+
+@trial
+def pipewire_beside_128():
+    return beside(128)
+
+
 if __name__ == "__main__":
     found = TRIALS[sys.argv[1]]()
     print(json.dumps(found), flush=True)
-    if sys.argv[1] == "hang":
+    if sys.argv[1] == "hang" or sys.argv[1].startswith("pipewire"):  # which may not return when a client is closed
         os._exit(0)  # callbacks of the client that could not be closed would meet an interpreter that has ended

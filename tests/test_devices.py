@@ -83,6 +83,17 @@ def test_jack_smaller_blocks_are_played_and_larger_ones_ask_for_a_new_start(serv
     assert found["reopened"] == 2.0
 
 
+def test_jack_ports_can_be_connected_as_soon_as_they_are_seen(server):
+    assert answer_of("seen", server.environment) == {"refused": [], "connected": True}
+
+
+def test_jack_speakers_that_come_later_are_connected(server):
+    found = answer_of("speakers", server.environment)
+    assert found["before"] == []
+    assert found["after"] == ["out_1>system:playback_1", "out_2>system:playback_2"]
+    assert found["standing"] == {"out_1": ["system:playback_1"], "out_2": ["system:playback_2"], "midi_in": []}
+
+
 def test_jack_outlives_a_process_that_fails(server):
     found = answer_of("failing_process", server.environment)
     assert not found["lost"]

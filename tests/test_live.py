@@ -22,6 +22,7 @@ from neuralsynth.events import Event
 from neuralsynth.hosts.midi_file import read_midi_file
 from neuralsynth.hosts.midi_write import midi_file_bytes
 from neuralsynth.live import engine_process, messages
+from neuralsynth.live import session as session_module
 from neuralsynth.live.clock_backend import ClockBackend
 from neuralsynth.live.engine_process import EngineHost
 from neuralsynth.live.handover import link_pair
@@ -208,12 +209,43 @@ def test_a_killed_engine_returns_silent_with_programs_and_controllers_where_they
         player.wait_until(lambda: player.meters.is_playing and player.meters.beats > 5)
         player.wait_blocks(5)
         assert player.meters.voices == 0
-        assert [text for text in player.news if "started again" in text]
+        assert [text for text in player.news if "ended unexpectedly (SIGKILL); it was started again" in text]
         replayed = player.session.shared.states.replay()
         assert {bytes([CONTROL, 7, 33]), bytes([PROGRAM, 1]), bytes([0xE0, 0, 96])} <= set(replayed)
         assert not any(message[:2] == bytes([CONTROL, 64]) for message in replayed)  # nobody holds that pedal
         player.session.send(bytes([NOTE_ON, 60, 100]))
         player.wait_until(lambda: player.meters.voices == 1)
+
+
+def slow_engine(*arguments):
+    """An engine process that takes its time to build an engine, as on a busy machine."""
+    built = EngineHost._built  # noqa: SLF001
+
+    def build(host, backend):
+        time.sleep(2.5)
+        return built(host, backend)
+
+    EngineHost._built = build  # noqa: SLF001
+    engine_process.run_engine(*arguments)
+
+
+def test_an_engine_that_takes_its_time_to_begin_is_not_taken_for_dead(shelf, monkeypatch):
+    monkeypatch.setattr(session_module, "run_engine", slow_engine)
+    monkeypatch.setattr(session_module, "_DEAD_SECONDS", 1.0)
+    with Player(Choice(presets=(held(shelf),), midi="none", device=QUIET)) as player:
+        player.session.reload()
+        player.wait_until(lambda: any("loaded again" in text for text in player.news))
+        player.wait_until(lambda: player.meters.generation == 2)
+        assert player.session.restarts == 0
+
+
+def test_an_engine_that_hangs_is_started_anew(shelf, monkeypatch):
+    monkeypatch.setattr(session_module, "_DEAD_SECONDS", 1.0)
+    with Player(Choice(presets=(held(shelf),), midi="none", device=QUIET)) as player:
+        os.kill(player.session._process.pid, signal.SIGSTOP)  # noqa: SLF001
+        player.wait_until(lambda: player.session.restarts == 1)
+        player.wait_until(lambda: any("it gave no sign" in text for text in player.news))
+        player.wait_until(lambda: player.meters.is_playing and player.meters.generation == 2)
 
 
 def test_an_engine_that_is_left_alone_ends(shelf):

@@ -231,7 +231,7 @@ def test_a_program_can_connect_to_the_virtual_port(server, keyboard):
         assert listener.problems == [
             "no MIDI port is called 'no such keyboard', there are keyboard:out; it opens by itself when it comes"
         ]
-        target = "neuralsynth:neuralsynth"
+        target = "neuralsynth-midi:neuralsynth"
         connect = ["jack_connect", "keyboard:out", target]
         subprocess.run(connect, env=server.environment, check=True, timeout=10)
         keyboard.send("90 3c 40")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -34,6 +35,9 @@ def run_engine(shared_name: str, link: Link, choice: messages.DeviceChoice) -> N
         host.run()
     except (EOFError, BrokenPipeError):
         pass  # the session is gone
+    except Exception as error:  # noqa: BLE001 - the session starts another engine, and says why
+        with contextlib.suppress(OSError):
+            link.send(messages.Broken(one_line(f"{type(error).__name__}: {error}")))
     finally:
         host.close()
         del host

@@ -25,6 +25,7 @@ STALL_SECONDS = 2.0  # a server that asks for nothing for so long is taken for d
 SETTLED_SECONDS = 0.5  # how long connections have to stand still before they are remembered
 RETRY_SECONDS = 1.0
 BUSY_SECONDS = 0.5
+FIRST_BLOCK_SECONDS = 1.0
 TRIES, TRY_AGAIN_SECONDS = 5, 0.2
 #: Closed before the interpreter ends: a callback that comes after its end would abort the process.
 _open_backends: weakref.WeakSet[JackBackend] = weakref.WeakSet()
@@ -114,12 +115,13 @@ class JackBackend:
 
     def _forget(self) -> None:
         self._pending: tuple[str, ...] = ()
+        self._has_speakers = True  # or need not look for them any more
         self._is_lost = self._is_freewheeling = self._is_busy = False
-        self._xruns = 0
+        self._xruns = self._asked_samples = 0
         self._last_ns = self._changed_ns = self._tried_ns = 0
 
     def open(self) -> None:
-        """Enter the server's client list with our ports, not yet playing.
+        """Enter the server's client list, without ports, not yet playing.
 
         Raises:
             DeviceError: no JACK library, no server, or one that refuses.
@@ -131,13 +133,12 @@ class JackBackend:
         try:
             self.sample_rate, self.block_size = client.samplerate, client.blocksize
             self._nanoseconds_per_sample = 1e9 / self.sample_rate
-            self._patchbay = Patchbay(client, self._has_midi, import_jack().JackError)
             self._listen_to(client)
-        except import_jack().JackError as error:
+            if _is_pipewire():
+                self._learn_block_size(client)
+        except (import_jack().JackError, TimeoutError) as error:
             _let_go(client)
-            raise DeviceError(
-                f"the JACK server refuses our ports ({one_line(error, 80)}); restart it, {_NEXT}"
-            ) from error
+            raise DeviceError(f"the JACK server refuses us ({one_line(error, 80)}); restart it, {_NEXT}") from error
         self._client, self.client_name = client, client.name
         _open_backends.add(self)
         server = self._server_name or os.environ.get("JACK_DEFAULT_SERVER", "default")
@@ -152,26 +153,43 @@ class JackBackend:
         client.set_xrun_callback(self._on_xrun)
         client.set_graph_order_callback(self._on_graph)
 
+    def _learn_block_size(self, client) -> None:
+        """Be asked for a first block, for PipeWire tells the block size that we wish for.
+
+        It asks for that of whoever plays already, and keeps to it.
+        """
+        self._asked_samples = 0
+        within(ANSWER_SECONDS, client.activate)
+        until = time.monotonic() + FIRST_BLOCK_SECONDS
+        while not self._asked_samples and time.monotonic() < until:
+            time.sleep(0.001)
+        within(ANSWER_SECONDS, client.deactivate)
+        self.block_size = self._asked_samples or self.block_size
+        self._is_lost = False  # as it seemed when the block size changed
+
     def start(self, process: Process) -> None:
         """Begin to ask for blocks, and connect.
 
         Raises:
             DeviceError: `open` was not called, or the server refuses.
         """
-        client, patchbay = self._client, self._patchbay
-        if client is None or patchbay is None or self._is_lost:
+        client = self._client
+        if client is None or self._is_lost:
             raise DeviceError("the JACK server went away before the start; open it again")
         self._process = process
         self._last_ns = time.monotonic_ns()
         try:
-            within(ANSWER_SECONDS, lambda: self._activate(client, patchbay))
+            within(ANSWER_SECONDS, lambda: self._activate(client))
         except (import_jack().JackError, TimeoutError) as error:
             raise DeviceError(
                 f"the JACK server does not start us ({one_line(error, 80)}); restart it, {_NEXT}"
             ) from error
 
-    def _activate(self, client, patchbay: Patchbay) -> None:
+    def _activate(self, client) -> None:
+        """Play, then have ports: those of a client that does not play yet are seen, but cannot be connected."""
         client.activate()
+        patchbay = Patchbay(client, self._has_midi, import_jack().JackError)
+        self._patchbay = patchbay
         wanted = self._connections
         if not wanted and self._connects:
             wanted = (*patchbay.to_speakers(), *patchbay.from_keyboards())
@@ -179,6 +197,7 @@ class JackBackend:
         if self._connects and not any(text.startswith(OUTPUTS) for text in patchbay.connections()):
             patchbay.connect(patchbay.to_speakers())  # another sound card than last time: still be heard
         self._connections = patchbay.connections()
+        self._has_speakers = not self._connects or any(text.startswith(OUTPUTS) for text in wanted)
 
     def close(self) -> None:
         """Leave the server; returns in seconds also when the server is dead or hangs."""
@@ -227,7 +246,13 @@ class JackBackend:
         """
         patchbay, now = self._patchbay, time.monotonic_ns()
         if patchbay is not None and not self.is_lost and now - self._last_ns < SETTLED_SECONDS * 1e9:
-            if self._pending and now - self._tried_ns > RETRY_SECONDS * 1e9:
+            if not self._has_speakers and now - self._tried_ns > RETRY_SECONDS * 1e9:
+                self._tried_ns = now  # there was nothing to connect to: a sound card may be switched on later
+                is_connected = any(text.startswith(OUTPUTS) for text in self._connections)
+                found = () if is_connected else tuple(patchbay.to_speakers())
+                self._pending += found
+                self._has_speakers = is_connected or bool(found)
+            elif self._pending and now - self._tried_ns > RETRY_SECONDS * 1e9:
                 self._tried_ns = now
                 waiting = patchbay.connect(self._pending)
                 self._connections += tuple(text for text in self._pending if text not in waiting)
@@ -261,7 +286,9 @@ class JackBackend:
     def _play(self, n_samples: int, now_ns: int) -> None:
         """[audio thread] Ask `process`, and copy what it gives to the ports, whose memory is another in each cycle."""
         process, patchbay = self._process, self._patchbay
+        self._asked_samples = n_samples
         if process is None or patchbay is None or n_samples > self.block_size:
+            self._is_lost |= process is not None and n_samples > self.block_size
             self._fill_silence()
             return
         events: Sequence[Event] = ()
@@ -307,6 +334,11 @@ class JackBackend:
 
     def _on_graph(self) -> None:
         self._changed_ns = time.monotonic_ns()
+
+
+def _is_pipewire() -> bool:
+    """Whether the JACK library is the one of PipeWire."""
+    return "PipeWire" in import_jack().version_string()
 
 
 def _new_client(client_name: str, server_name: str | None):

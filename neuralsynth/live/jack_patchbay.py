@@ -19,7 +19,7 @@ class Patchbay:
         """Register the ports.
 
         Args:
-            client: of JACK-Client, not yet active.
+            client: of JACK-Client, active, so that its ports can be connected as soon as they are seen.
             has_midi: whether to have a MIDI input.
             refusal: what `client` raises where the server refuses.
         """

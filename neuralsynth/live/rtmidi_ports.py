@@ -21,10 +21,12 @@ from neuralsynth.live.careful import quietly
 
 #: By this our own clients and ports are known; they are never listened to.
 OWN_NAME = "neuralsynth"
+_CLIENT = f"{OWN_NAME}-midi"  # JACK gives a name once, and the audio client is to have the short one
 _LOST_BEATS = 3  # after so many questions in a row without an answer the server is gone
 _ACTIVE_SENSING = 0xFE
 #: For a callback under way to end: closing waits for its thread, which waits for the interpreter that closing holds.
 _CALLBACK_SECONDS = 0.02
+_REFUSED_SECONDS = 0.1
 _REFUSALS = (OSError, SystemError, RuntimeError, ValueError)  # rtmidi's own errors are OSErrors
 
 Listener = Callable[[Sequence[int]], None]
@@ -65,7 +67,7 @@ class MidiSystem:
         Raises:
             DeviceError: it is gone, or refuses.
         """
-        port = self._new_input(OWN_NAME)
+        port = self._new_input(_CLIENT)
         try:
             _connect(port, _distinct(_port_names(port)).index(name), listener)
         except _REFUSALS as error:
@@ -79,7 +81,7 @@ class MidiSystem:
         Raises:
             DeviceError: this system has none.
         """
-        port = self._new_input(OWN_NAME)
+        port = self._new_input(_CLIENT)
         try:
             _connect(port, None, listener)
         except (*_REFUSALS, NotImplementedError) as error:
@@ -108,10 +110,15 @@ class MidiSystem:
             _close(self._heart)
 
     def _new_input(self, client: str) -> Any:
-        try:
-            return _rtmidi().MidiIn(self._api, client)
-        except _REFUSALS as error:
-            raise DeviceError(f"{self.name}: {error}") from error
+        """A client; a JACK server that another one leaves at this moment may refuse the first time."""
+        for is_last in (False, False, True):
+            try:
+                return _rtmidi().MidiIn(self._api, client)
+            except _REFUSALS as error:
+                if is_last or self._api != _rtmidi().API_UNIX_JACK:
+                    raise DeviceError(f"{self.name}: {error}") from error
+                time.sleep(_REFUSED_SECONDS)
+        raise AssertionError
 
     def _start_heart(self) -> None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,8 +19,8 @@ from neuralsynth.live.shared import Shared
 from neuralsynth.live.takes import TakeKeeper
 from neuralsynth.midi.learn import ControllerMap
 
-START_SECONDS = 20.0  # the longest that a first device may take to open
-_DEAD_SECONDS = 4.0  # an engine whose main thread gives no sign for so long is started anew
+START_SECONDS = 20.0  # the longest that an engine may take to be built, or a first device to open
+_DEAD_SECONDS = 4.0  # an engine whose main thread gives no sign for so long otherwise is started anew
 _RESTART_SECONDS = 1.0  # between two starts
 _FILES_SECONDS = 1.0  # between two looks at preset files
 _END_SECONDS = 2.0
@@ -62,7 +63,7 @@ class Session:
         self._process: multiprocessing.process.BaseProcess | None = None
         self._link: Link | None = None
         self._midi: MidiInput | None = None
-        self._beats, self._beat_seen = -1, time.monotonic()
+        self._sign, self._sign_seen = (-1, -1), time.monotonic()  # of life, from the engine's main thread
         self._started = 0.0
         self._stamps: dict[Path, float] = {}
         self._next_look = time.monotonic() + _FILES_SECONDS
@@ -107,7 +108,8 @@ class Session:
             if "audio" in self._problems:
                 raise DeviceError(self._problems["audio"])
             if self.restarts or time.monotonic() > until:
-                raise DeviceError("the engine does not start; `neuralsynth doctor` says what is missing")
+                reason = "; ".join(self.news()) or "no answer"
+                raise DeviceError(f"the engine does not start ({reason}); `neuralsynth doctor` says what is missing")
             time.sleep(0.005)
 
     def close(self) -> None:
@@ -249,7 +251,7 @@ class Session:
         self._process.start()
         there.close()
         self._link = here
-        self._started = self._beat_seen = time.monotonic()
+        self._started = self._sign_seen = time.monotonic()
 
     def _send_play(self) -> None:
         assert self.set_list is not None
@@ -271,18 +273,21 @@ class Session:
         """Start the engine anew when it died or hangs: silent, with the presets and controllers of before."""
         assert self._process is not None
         assert self._link is not None
-        beats, now = self.shared.meters.beats, time.monotonic()
-        if beats != self._beats:
-            self._beats, self._beat_seen = beats, now
-        is_stuck = self.opened is not None and now - self._beat_seen > _DEAD_SECONDS
+        meters, now = self.shared.meters, time.monotonic()
+        sign = (meters.beats, meters.generation)
+        if sign != self._sign:
+            self._sign, self._sign_seen = sign, now
+        is_building = meters.generation != self._generation  # an engine for other presets: the main thread is busy
+        is_stuck = now - self._sign_seen > (START_SECONDS if is_building else _DEAD_SECONDS)
         if (self._process.is_alive() and not is_stuck) or now - self._started < _RESTART_SECONDS:
             return
         self._process.kill()
         self._process.join()
+        how = _how_it_ended(self._process.exitcode or 0, is_stuck)
         self._process.close()
         self._link.close()
         self.restarts += 1
-        self._news.append("the engine ended unexpectedly; it was started again, silent")
+        self._news.append(f"the engine ended unexpectedly ({how}); it was started again, silent")
         self.takes.engine_ended()
         self._start_engine()
         if self.set_list is not None:
@@ -321,6 +326,14 @@ class Session:
         self._note_files()
         self._send_play()
         self._news.append("presets were loaded again")
+
+
+def _how_it_ended(code: int, is_stuck: bool) -> str:
+    """Why the engine had to be started anew, in words for a report."""
+    if is_stuck:
+        return "it gave no sign"
+    names = {number.value: number.name for number in signal.Signals}
+    return names.get(-code, f"code {code}")
 
 
 def _stamp(path: Path) -> float:
