@@ -11,8 +11,11 @@ note. sfizz plays with its master volume down; what a full-scale sample loses th
 
 from __future__ import annotations
 
+import functools
 import sys
 import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,9 +52,24 @@ class Difference:
     again_db: float
 
 
+#: sfizz rounds denormal numbers to zero, on the thread that loads it and for good: it gets one of its own.
+_APART = ThreadPoolExecutor(1, "sfizz")
+
+
+def apart(method: Callable) -> Callable:
+    """A method that runs on sfizz's thread."""
+
+    @functools.wraps(method)
+    def call(*arguments, **named):
+        return _APART.submit(method, *arguments, **named).result()
+
+    return call
+
+
 class Player:
     """sfizz with an instrument, its master volume taken off."""
 
+    @apart
     def __init__(self, sfz: Path) -> None:
         """Load an instrument."""
         from pysfizz import Synth
@@ -65,11 +83,13 @@ class Player:
         with tempfile.TemporaryDirectory() as folder:
             self._gain = 1.0 / _master_gain(Path(folder))
 
+    @apart
     def note(self, key: int, velocity: int, held_seconds: float, seconds: float) -> np.ndarray:
         """One note, `[2, n]`."""
         self._synth._synth.all_sound_off()  # noqa: SLF001
         return self._gain * self._synth.render_note(key, velocity, held_seconds, seconds)
 
+    @apart
     def phrase(self, notes: list[tuple[float, float, int, int]], seconds: float) -> np.ndarray:
         """Notes `(start, end, key, velocity)` at once, `[2, n]`, to the block."""
         raw, blocks = self._synth._synth, []  # noqa: SLF001
@@ -83,6 +103,7 @@ class Player:
             blocks.append(np.array(raw.render_block()))
         return self._gain * np.concatenate(blocks, axis=1)
 
+    @apart
     def control(self, controller: int, value: int) -> None:
         """Turn a controller."""
         self._synth._synth.cc(0, controller, value)  # noqa: SLF001

@@ -19,6 +19,8 @@ SAMPLE_RATE, BLOCK_SIZE = 48_000, 128
 READY_SECONDS = 20
 SETTLE_SECONDS = 0.1  # a server that just starts, or that a client leaves at this moment, refuses others
 N_NAMES = 4
+#: Clients on a loaded machine are not thrown out for being late; but one that is killed holds the others up for so long.
+CLIENT_TIMEOUT_MS = 5000
 REGISTRY, REGISTRY_HEAD_BYTES = Path("/dev/shm/jack-shm-registry"), 4096  # noqa: S108 - JACK's own place
 REGISTERED = re.compile(rb"(.{4})jack-\d+:(neuralsynth-test-[\w-]+):\0", re.DOTALL)  # process and name
 
@@ -36,8 +38,9 @@ class JackServer:
     the same name comes. So the names are few, and a lock on a file says which are taken.
     """
 
-    def __init__(self, sample_rate=SAMPLE_RATE, block_size=BLOCK_SIZE):
+    def __init__(self, sample_rate=SAMPLE_RATE, block_size=BLOCK_SIZE, client_timeout_ms=CLIENT_TIMEOUT_MS):
         self.sample_rate, self.block_size = sample_rate, block_size
+        self._client_timeout_ms = client_timeout_ms
         self.log = ""  # what it printed until it ended
         self._jackd = self._output = None
         self.name, self._lock = _take_name()
@@ -59,7 +62,7 @@ class JackServer:
 
     def _started(self):
         output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `stop`
-        self._jackd, self._output = _jackd(self.name, self.sample_rate, self.block_size, output), output
+        self._jackd, self._output = self._run(output), output
         end = time.monotonic() + READY_SECONDS
         time.sleep(SETTLE_SECONDS)
         while not self.is_running or self._jackd.poll() is not None:
@@ -69,6 +72,9 @@ class JackServer:
             time.sleep(SETTLE_SECONDS)
         time.sleep(SETTLE_SECONDS)
         return True
+
+    def _run(self, output):
+        return _jackd(self.name, self.sample_rate, self.block_size, output, self._client_timeout_ms)
 
     @property
     def is_running(self):
@@ -110,11 +116,11 @@ class JackServer:
         self.give_back()
 
 
-def _jackd(name, sample_rate, block_size, output):
-    # It ends with the process that started it. -t: clients on a loaded machine are not thrown out for being late.
+def _jackd(name, sample_rate, block_size, output, client_timeout_ms):
+    # It ends with the process that started it.
     with_us = "setpriv --pdeathsig KILL " if shutil.which("setpriv") else ""
     return subprocess.Popen(
-        f"{with_us}jackd -n {name} -t 5000 -d dummy -r {sample_rate} -p {block_size}".split(),
+        f"{with_us}jackd -n {name} -t {client_timeout_ms} -d dummy -r {sample_rate} -p {block_size}".split(),
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT,
@@ -128,7 +134,7 @@ def _free_places():
     for found in REGISTERED.finditer(REGISTRY.read_bytes()[:REGISTRY_HEAD_BYTES]):
         (pid,) = struct.unpack("=i", found[1])
         if not Path(f"/proc/{pid}").exists():
-            jackd = _jackd(found[2].decode(), SAMPLE_RATE, BLOCK_SIZE, subprocess.DEVNULL)
+            jackd = _jackd(found[2].decode(), SAMPLE_RATE, BLOCK_SIZE, subprocess.DEVNULL, CLIENT_TIMEOUT_MS)
             time.sleep(0.5)
             jackd.terminate()
             try:

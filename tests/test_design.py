@@ -606,7 +606,7 @@ def test_the_page_names_every_descriptor_and_every_option():
     options = {
         name for command in (design, pick) for option in command.params for name in option.opts if name[:2] == "--"
     }
-    told = {name for name in options if name in page}
+    told = {name for name in options if name in page or f"--no-{name[2:]}" in page}
     assert options - told <= {
         "--json",
         "--force",

@@ -113,7 +113,7 @@ class Listener:
 @pytest.fixture
 def server(monkeypatch):
     require_jackd()
-    with JackServer() as server:
+    with JackServer(client_timeout_ms=500) as server:
         monkeypatch.setenv("JACK_DEFAULT_SERVER", server.name)
         monkeypatch.setenv("JACK_NO_START_SERVER", "1")
         yield server
