@@ -45,7 +45,7 @@ def clusters(n_clusters=60, n_each=20, size=32, seed=0, spread=0.2):
 
 class TestDuplicates:
     @settings(max_examples=60, deadline=None)
-    @given(st.integers(0, 2**32 - 1), st.integers(0, 60), st.floats(0, 4))
+    @given(st.integers(0, 2**32 - 1), st.integers(0, 60), st.floats(0, 4, allow_subnormal=False))
     def test_follows_the_rule(self, seed, n, limit):
         rows = np.random.default_rng(seed).integers(0, 4, (n, 4)).astype(float)
         found = near_duplicates(rows, limit)

@@ -441,7 +441,7 @@ EVENTS = st.lists(
     st.tuples(
         st.integers(0, 6000) | st.integers(0, 60_000) | st.integers(990, 1010),
         st.sampled_from([TICK] * 8 + [START, CONTINUE, STOP, RESET, song_position(40)])
-        | st.floats(1.0, 1000.0)
+        | st.floats(1.0, 1000.0, allow_subnormal=False)
         | st.binary(max_size=4),
     ),
     max_size=120,

@@ -78,7 +78,7 @@ channel_messages = st.one_of(
 )
 written_messages = st.one_of(
     channel_messages,
-    st.floats(20, 400).map(tempo_message),
+    st.floats(20, 400, allow_subnormal=False).map(tempo_message),
     st.just(b"\xf0\x7e\x7f\x09\x01\xf7"),
     st.just(name_message("strings")),
 )
