@@ -13,9 +13,9 @@ from neuralsynth.engine import Engine, play_events
 from neuralsynth.events import Event
 from neuralsynth.live import processor as live
 from neuralsynth.live.processor import MOST_EVENTS, Processor
-from neuralsynth.live.realtime import Discipline
 from neuralsynth.live.shared import TAKE_BEGINS, TAKE_ENDS, Shared
 from neuralsynth.preset_sections import Envelope
+from tests.discipline import Discipline
 from tests.players import CONTROL, NOTE_OFF, NOTE_ON, RATE, Shelf
 
 BLOCK = 128
@@ -279,7 +279,7 @@ def busy(device, n_blocks):
 
 def test_a_hundred_thousand_blocks_open_no_file_import_nothing_collect_nothing_and_do_not_grow(shared, patch):
     discipline = Discipline()
-    processor = Processor(shared, RATE, BLOCK, discipline)
+    processor = discipline.watching(Processor(shared, RATE, BLOCK))
     processor.install(Engine(patch, RATE, BLOCK))
     device = Device(processor)
     busy(device, 5000)
@@ -314,7 +314,7 @@ def test_that_test_can_fail(shared, patch, tmp_path):
             return super().process(events, n_samples)
 
     discipline = Discipline()
-    processor = Processor(shared, RATE, BLOCK, discipline)
+    processor = discipline.watching(Processor(shared, RATE, BLOCK))
     processor.install(Sloppy(patch, RATE, BLOCK))
     Device(processor).block((0, (NOTE_ON, 60, 90)))
     assert {"open", "garbage collection"} <= set(discipline.violations)

@@ -16,7 +16,6 @@ from neuralsynth.engine import Engine
 from neuralsynth.errors import one_line
 from neuralsynth.events import DATA_LENGTH, NOTE_ON, PROGRAM_CHANGE, Event
 from neuralsynth.live.clock import BlockClock
-from neuralsynth.live.realtime import Discipline
 from neuralsynth.live.shared import LOAD_BINS, TAKE_BEGINS, TAKE_ENDS, Shared
 from neuralsynth.midi.stream import MessageStream
 
@@ -36,7 +35,7 @@ _SILENCE_ALL = [Event(0, bytes([0xB0 | channel, 120, 0])) for channel in range(1
 class Processor:
     """Plays engines that the main thread installs; everything else here belongs to the audio thread."""
 
-    def __init__(self, shared: Shared, sample_rate: int, block_size: int, discipline: Discipline | None = None) -> None:
+    def __init__(self, shared: Shared, sample_rate: int, block_size: int) -> None:
         """Silence until `install`.
 
         Args:
@@ -45,7 +44,6 @@ class Processor:
         """
         self._shared, self._meters = shared, shared.meters
         self._rate, self._block_size = sample_rate, block_size
-        self._discipline = discipline
         self._clock = BlockClock(sample_rate)
         self._stream = MessageStream()
         self._engine: Engine | None = None
@@ -103,8 +101,6 @@ class Processor:
         [audio thread] Takes no lock, touches no file, starts no inference; raises nothing.
         """
         started = time.perf_counter_ns()
-        if self._discipline is not None:
-            self._discipline.enter()
         try:
             audio = self._play(n_samples, began_ns, events)
         except Exception as error:  # noqa: BLE001 - the instrument goes on: the main thread puts it right
@@ -114,8 +110,6 @@ class Processor:
             self._meters.faults += 1
             audio = np.zeros((2, n_samples), np.float32)
         self._measure(audio, n_samples, (time.perf_counter_ns() - started) * 1e-9)
-        if self._discipline is not None:
-            self._discipline.leave()
         return audio
 
     def _play(self, n_samples: int, began_ns: int, native: Sequence[Event]) -> np.ndarray:

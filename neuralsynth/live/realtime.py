@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import _thread
 import ctypes
 import ctypes.util
 import gc
 import os
 import sys
-from collections import Counter
 from dataclasses import dataclass
 
 #: How long another thread of the engine process may keep Python's lock from the audio callback.
@@ -17,8 +15,6 @@ SWITCH_SECONDS = 1e-4
 #: another program while it holds Python's lock, the audio callback would wait for it.
 AUDIO_PRIORITY, MAIN_PRIORITY = 5, 1
 _MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
-#: Audit events of things that have no place in an audio callback: files, processes, imports, compilers.
-_FORBIDDEN = ("open", "import", "compile", "exec", "os.", "subprocess.", "socket.", "shutil.", "tempfile.", "marshal.")
 
 
 @dataclass(frozen=True)
@@ -49,36 +45,6 @@ def _lock_memory() -> bool:
     library = ctypes.CDLL(ctypes.util.find_library("c"), use_errno=True)
     # On fault: locking untouched memory at once would stop the callback while megabytes are zeroed.
     return library.mlockall(_MCL_CURRENT | _MCL_FUTURE | _MCL_ONFAULT) == 0
-
-
-class Discipline:
-    """Watches what is done inside the audio callback: files, imports, garbage collection.
-
-    An audit hook cannot be taken away again; it costs well under a microsecond per event outside of `guarded`.
-    """
-
-    def __init__(self) -> None:
-        """Begin to watch."""
-        self.violations: Counter[str] = Counter()
-        self.thread = 0  # identity of the thread that is in the callback, 0 none
-        sys.addaudithook(self._audit)
-        gc.callbacks.append(self._collected)
-
-    def enter(self) -> None:
-        """The callback begins."""
-        self.thread = _thread.get_ident()
-
-    def leave(self) -> None:
-        """The callback is over."""
-        self.thread = 0
-
-    def _audit(self, event: str, arguments: tuple) -> None:  # noqa: ARG002
-        if self.thread and self.thread == _thread.get_ident() and event.startswith(_FORBIDDEN):
-            self.violations[event] += 1
-
-    def _collected(self, phase: str, info: dict) -> None:  # noqa: ARG002
-        if phase == "start" and self.thread:
-            self.violations["garbage collection"] += 1
 
 
 def raise_priority(priority: int = AUDIO_PRIORITY) -> bool:
