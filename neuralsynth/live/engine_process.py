@@ -234,7 +234,6 @@ class EngineHost:
         self._processor.install(engine, take)
         assert self._play is not None
         self._shared.meters.generation = self._play.generation
-        self._link.send(messages.Playing(self._play.generation))
 
     def _look_after_engine(self) -> None:
         processor, engine = self._processor, self._engine

@@ -109,10 +109,3 @@ class Wanted:
 
     generation: int
     ways: Sequence[tuple[int, int, int]] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Playing:
-    """These presets sound from now on."""
-
-    generation: int
