@@ -86,6 +86,16 @@ class Listener:
             self.heard += self.shared.midi.take()
             time.sleep(0.01)
 
+    def hears(self, keyboard: Keyboard, message: str) -> bool:
+        """Whether it hears a message that is played again and again."""
+        give_up, expected = time.monotonic() + PATIENCE_SECONDS / 4, bytes.fromhex(message).hex()
+        while expected not in self.messages and time.monotonic() < give_up:
+            keyboard.send(message)
+            self.told += self.input.poll()
+            self.heard += self.shared.midi.take()
+            time.sleep(0.01)
+        return expected in self.messages
+
     def wait_for_port(self, part: str) -> None:
         """Wait until one of that name is open."""
         self.wait(lambda: any(part in name for name in self.ports))
@@ -199,7 +209,14 @@ def test_a_killed_input_process_is_seen_and_a_new_one_releases_every_key(server,
         listener.input.restart()
         listener.wait_for_port("keyboard:out")
         listener.wait_for(*(f"b{channel:x} {release}" for channel in range(16) for release in RELEASES))
-        listener.wait(lambda: keyboard.send("90 3c 40") or "903c40" in listener.messages)  # JACK may still be confused
+        if not listener.hears(keyboard, "90 3c 40"):
+            # A client that is killed in the midst of a period, on a busy machine, leaves jackd waking nobody any more.
+            server.stop(signal.SIGKILL)
+            keyboard.unplug()
+            server.start()
+            keyboard = Keyboard(server, "keyboard")
+            listener.wait(lambda: listener.hears(keyboard, "90 3c 40"))
+            keyboard.unplug()
         assert listener.input.is_alive
 
 
