@@ -9,6 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numba
+from numba.core.options import DefaultOptions
+
+#: A kernel makes no arrays, so it need not count who holds those it is given: numba would do so, atomically, several
+#: hundred times per plan of a voice, and take more than twice the time.
+_UNCOUNTED = {"_nrt": False} if hasattr(DefaultOptions, "_nrt") else {}
 
 
 def compiled(function: Callable) -> Callable:
@@ -23,7 +28,7 @@ def inlined(function: Callable) -> Callable:
 
 def _njit(function: Callable, **options) -> Callable:
     """Where neither the package folder nor the home folder can be written, each process compiles anew."""
-    options |= {"nogil": True, "error_model": "numpy"}
+    options |= {"nogil": True, "error_model": "numpy", **_UNCOUNTED}
     try:
         return numba.njit(cache=True, **options)(function)
     except RuntimeError:
