@@ -154,6 +154,12 @@ class Engine:
         return sum(part.pool.n_sounding for part in self.parts if not part.pool.is_silent)
 
     @property
+    def rests(self) -> bool:
+        """Whether silence follows until something is played: no voice sounds, and nothing rings."""
+        parts_rest = all(part.rests and delay.is_empty for part, delay in zip(self.parts, self._delays, strict=True))
+        return parts_rest and all(send.rests for send in self._sends)
+
+    @property
     def faults(self) -> int:
         """How often the output guard had to mute something that was no number."""
         return self._guard.faults

@@ -160,18 +160,17 @@ class NoteBank:
     def _rising(self, decoded: Decoded, rows: slice) -> list[VoiceSound]:
         """The layers of one key, made to rise with velocity where the recordings did not: the softer ones give way."""
         partials, noise, frame_seconds = decoded.partials[rows], decoded.noise[rows], self.rows.grid.frame_seconds
-        levels_db = [_level_db(frame_seconds, *layer) for layer in zip(partials, noise, strict=True)]
+        power = _power(partials, noise)
+        levels_db = _levels_db(frame_seconds, power)
         steps_db = _LEAST_RISE * LEVEL_LAW_DB_PER_DECADE * np.diff(np.log10(np.maximum(self.velocities, 1.0)))
-        wanted_db = list(levels_db)
+        wanted_db = levels_db.copy()
         for layer in range(len(levels_db) - 2, -1, -1):
             wanted_db[layer] = min(wanted_db[layer], wanted_db[layer + 1] - steps_db[layer])
-        gains = db_to_gain(np.array(wanted_db) - np.array(levels_db)).astype(np.float32)
-        ratios, cents = decoded.ratios[rows], decoded.cents[rows]
-        sounds = [
-            VoiceSound(p * gain, r, c, n * gain, _tail_rate(frame_seconds, p, n))
-            for p, r, c, n, gain in zip(partials, ratios, cents, noise, gains, strict=True)
-        ]
-        return [steady(sound, self.rows.grid, self.region) for sound in sounds]
+        gains_db = (wanted_db - levels_db)[:, None] + _steadying_db(frame_seconds, power, self.region)
+        gains = db_to_gain(gains_db).astype(np.float32)[:, :, None]
+        louder = zip(partials * gains, noise * gains, _tail_rates(frame_seconds, power), strict=True)
+        about = zip(decoded.ratios[rows], decoded.cents[rows], strict=True)
+        return [VoiceSound(p, r, c, n, float(tail)) for (p, n, tail), (r, c) in zip(louder, about, strict=True)]
 
 
 def regridded(sound: VoiceSound, grid: SpectrumGrid, to: SpectrumGrid) -> VoiceSound:
@@ -194,21 +193,26 @@ def steady(sound: VoiceSound, grid: SpectrumGrid, region: tuple[float, float] | 
     What a sound between a sustaining and a decaying one loses there would swell again each time the note turns back. A
     fall or rise that stays within `_STEADY_DB` is the recordings' own, and left.
     """
-    if region is None:
+    gain_db = _steadying_db(grid.frame_seconds, _power(sound.partials, sound.noise)[None], region)[0]
+    if not gain_db.any():
         return sound
-    seconds = grid.frame_seconds
+    gain = db_to_gain(gain_db).astype(np.float32)[:, None]
+    return replace(sound, partials=sound.partials * gain, noise=sound.noise * gain)
+
+
+def _steadying_db(seconds: np.ndarray, power: np.ndarray, region: tuple[float, float] | None) -> np.ndarray:
+    """What to add to spectra of this power `[L, T]` so that their level keeps still in the sustain region, `[L, T]`."""
+    nothing = np.zeros(power.shape)
+    if region is None:
+        return nothing
     inside = (seconds >= region[0]) & (seconds <= region[1])
     if np.count_nonzero(inside) < _FEWEST_FRAMES:
-        return sound
-    power = 0.5 * np.sum(sound.partials**2, axis=1) + np.sum(sound.noise**2, axis=1)
-    level_db = 10.0 * np.log10(np.maximum(power[inside], 1e-14))
-    slope = float(np.polyfit(seconds[inside], level_db, 1)[0])
-    change_db = slope * (region[1] - region[0])
-    if abs(change_db) <= _STEADY_DB:
-        return sound
-    kept = 1.0 - _STEADY_DB / abs(change_db)
-    gain = db_to_gain(-kept * slope * (np.clip(seconds, *region) - region[0])).astype(np.float32)[:, None]
-    return replace(sound, partials=sound.partials * gain, noise=sound.noise * gain)
+        return nothing
+    level_db = 10.0 * np.log10(np.maximum(power[:, inside], 1e-14))
+    slopes = _slopes(seconds[inside], level_db)
+    change_db = np.abs(slopes * (region[1] - region[0]))
+    kept = 1.0 - _STEADY_DB / np.maximum(change_db, _STEADY_DB)
+    return -(kept * slopes)[:, None] * (np.clip(seconds, *region) - region[0])
 
 
 def _band_shares(edges_hz: np.ndarray, to_hz: np.ndarray) -> np.ndarray:
@@ -230,18 +234,26 @@ def _between(layers: Sequence[VoiceSound], place: float) -> VoiceSound:
     )
 
 
-def _level_db(frame_seconds: np.ndarray, partials: np.ndarray, noise: np.ndarray) -> float:
-    """Mean level of the first second of a spectrum, dB."""
-    early = frame_seconds <= 1.0
-    power = 0.5 * np.sum(partials[early] ** 2, axis=1) + np.sum(noise[early] ** 2, axis=1)
-    energy = np.trapezoid(power, frame_seconds[early])
-    return float(10.0 * np.log10(max(energy, 1e-20)))
+def _power(partials: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """Mean square of spectra `[..., T, P]`, `[..., T, B]` at each frame, `[..., T]`."""
+    return 0.5 * np.einsum("...p,...p->...", partials, partials) + np.einsum("...b,...b->...", noise, noise)
 
 
-def _tail_rate(frame_seconds: np.ndarray, partials: np.ndarray, noise: np.ndarray) -> float:
-    """How fast the last quarter of a note decays, per second (natural logarithm of the amplitude)."""
-    power = 0.5 * np.sum(partials**2, axis=1) + np.sum(noise**2, axis=1)
-    late = frame_seconds >= 0.75 * frame_seconds[-1]
+def _levels_db(seconds: np.ndarray, power: np.ndarray) -> np.ndarray:
+    """Mean level of the first second of spectra of this power `[L, T]`, dB `[L]`."""
+    early = seconds <= 1.0
+    energy = np.trapezoid(power[:, early].astype(np.float64), seconds[early], axis=1)
+    return 10.0 * np.log10(np.maximum(energy, 1e-20))
+
+
+def _tail_rates(seconds: np.ndarray, power: np.ndarray) -> np.ndarray:
+    """How fast the last quarter of notes of this power decays, per second (natural logarithm of the amplitude), `[L]`."""
+    late = seconds >= 0.75 * seconds[-1]
     late[-2:] = True  # on a coarse grid
-    slope = np.polyfit(frame_seconds[late], 0.5 * np.log(np.maximum(power[late], 1e-20)), 1)[0]
-    return float(-slope)
+    return -_slopes(seconds[late], 0.5 * np.log(np.maximum(power[:, late], 1e-20)))
+
+
+def _slopes(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Slope of the straight line through each row of `y [L, N]` by least squares, `[L]`."""
+    away = x - x.mean()
+    return (y @ away) / (away @ away)

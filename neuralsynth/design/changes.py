@@ -70,10 +70,7 @@ def full_name(name: str, knobs: Mapping[str, Knob]) -> str:
 
 def values_of(preset: Preset, spec: InstrumentSpec) -> dict[str, float]:
     """Where every number of `knobs_of` stands."""
-    character = spec.place(spec.points[preset.sound.point or spec.default_point])
-    if preset.sound.latent is not None:
-        character = spec.place(preset.sound.latent)
-    values = {}
+    character, values = _character(preset, spec), {}
     for name in knobs_of(preset, spec):
         section, _, key = name.partition(".")
         if section == "axes":
@@ -88,17 +85,27 @@ def values_of(preset: Preset, spec: InstrumentSpec) -> dict[str, float]:
     return values
 
 
-def changed(preset: Preset, spec: InstrumentSpec, changes: Mapping[str, float]) -> Preset:
+def _character(preset: Preset, spec: InstrumentSpec) -> list[float]:
+    """Where the preset stands in the model, `[character_size]`."""
+    own = preset.sound.latent
+    place = spec.points[preset.sound.point or spec.default_point] if own is None else own
+    return spec.place(place)[: spec.character_size].tolist()
+
+
+def changed(
+    preset: Preset, spec: InstrumentSpec, changes: Mapping[str, float], knobs: Mapping[str, Knob] | None = None
+) -> Preset:
     """The preset with numbers changed, by full name; a changed latent number makes its point a place of its own.
+
+    `knobs` are those of `knobs_of`, where they are known already.
 
     Raises:
         UsageError: a name that is none, or a value out of range.
     """
-    knobs = knobs_of(preset, spec)
+    knobs = knobs if knobs is not None else knobs_of(preset, spec)
     sections: dict[str, dict[str, float]] = {}
     axes, effects = dict(preset.sound.axes), [dict(effect.values) for effect in preset.effects]
-    latent = [values_of(preset, spec)[f"latent.{i}"] for i in range(1, spec.character_size + 1)]
-    is_moved = False
+    latent, is_moved = list(_character(preset, spec)), False
     for name, value in changes.items():
         if name not in knobs:
             raise UsageError(f"knob {shown(name)} is unknown; use one of {one_of(name, knobs)}")

@@ -6,6 +6,7 @@ The only import of dask.distributed.
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import itertools
 import multiprocessing
 import os
@@ -142,8 +143,9 @@ def _on_cluster(work: Work, indices: Iterable[int], address: str) -> Iterator[Ma
 
         waiting = {submit(errand): errand for errand in itertools.islice(errands, _AHEAD * n_workers)}
         while waiting:
-            done, _ = distributed.wait(list(waiting), return_when="FIRST_COMPLETED")
-            for future in done:
+            with contextlib.suppress(distributed.CancelledError):  # whose worker had the only copy of the work
+                distributed.wait(list(waiting), return_when="FIRST_COMPLETED")
+            for future in [future for future in waiting if future.status != "pending"]:
                 errand = waiting.pop(future)
                 if future.status == "finished":
                     yield from future.result()

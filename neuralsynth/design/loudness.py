@@ -13,6 +13,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from neuralsynth.sound.compiled import compiled
+
 #: What is softer reads so: the absolute gate.
 SOFTEST_LUFS = -70.0
 _RELATIVE_GATE_LU = -10.0
@@ -26,15 +28,13 @@ _HIGH_PASS_HZ, _HIGH_PASS_Q = 38.13547087602444, 0.5003270373238773
 
 def integrated_lufs(audio: np.ndarray, sample_rate: int) -> float:
     """Loudness of `[C, n]`, one or two channels; `SOFTEST_LUFS` for what lies below the absolute gate."""
-    from scipy.signal import sosfilt
-
     step = _STEP_SECONDS * sample_rate
     n_steps = max(int(audio.shape[1] / step), _STEPS_PER_BLOCK)
-    padded = np.zeros((audio.shape[0], max(round(n_steps * step), audio.shape[1])))
-    padded[:, : audio.shape[1]] = audio
-    weighted = np.square(sosfilt(k_weighting(sample_rate), padded, axis=1)[:, : round(n_steps * step)])
-    bounds = np.round(np.arange(n_steps) * step).astype(int)
-    steps = np.add.reduceat(weighted, bounds, axis=1).sum(axis=0) / step
+    bounds = np.round(np.arange(n_steps + 1) * step).astype(np.int64)
+    energies = np.zeros((audio.shape[0], n_steps))
+    for channel, found in zip(np.ascontiguousarray(audio, np.float32), energies, strict=True):
+        _add_energies(channel[: _end_of(channel)], bounds, *k_weighting(sample_rate), found)
+    steps = energies.sum(axis=0) / step
     total = np.concatenate([[0.0], np.cumsum(steps)])
     blocks = np.maximum(total[_STEPS_PER_BLOCK:] - total[:-_STEPS_PER_BLOCK], 0.0) / _STEPS_PER_BLOCK
     blocks = blocks[blocks > _power(SOFTEST_LUFS)]
@@ -42,6 +42,27 @@ def integrated_lufs(audio: np.ndarray, sample_rate: int) -> float:
         return SOFTEST_LUFS
     loud = blocks[blocks > blocks.mean() * 10.0 ** (_RELATIVE_GATE_LU / 10.0)]
     return _OFFSET_DB + 10.0 * math.log10(float(loud.mean()))
+
+
+def _end_of(channel: np.ndarray) -> int:
+    """Where nothing but zeros is left."""
+    return len(channel) - int(np.argmax(channel[::-1] != 0.0)) if channel.any() else 0
+
+
+@compiled
+def _add_energies(audio, bounds, first, second, energies):
+    """Add squares of `audio [n]` after two filters `[b0, b1, b2, 1, a1, a2]` to each stretch between `bounds`."""
+    b0, b1, b2, _, a1, a2 = first
+    c0, c1, c2, _, d1, d2 = second
+    s1, s2, t1, t2 = 0.0, 0.0, 0.0, 0.0
+    for stretch in range(energies.shape[0]):
+        for i in range(bounds[stretch], min(bounds[stretch + 1], audio.shape[0])):
+            x = float(audio[i])
+            y = b0 * x + s1
+            s1, s2 = b1 * x - a1 * y + s2, b2 * x - a2 * y
+            z = c0 * y + t1
+            t1, t2 = c1 * y - d1 * z + t2, c2 * y - d2 * z
+            energies[stretch] += z * z
 
 
 def _power(loudness_lufs: float) -> float:

@@ -138,7 +138,8 @@ class Planner:
 
     def preset(self, sound: Planned) -> Preset:
         """The preset of a sound."""
-        preset = changed(self._presets[sound.base], self._specs[sound.base], sound.changes)
+        base = sound.base
+        preset = changed(self._presets[base], self._specs[base], sound.changes, self._knobs[base])
         return msgspec.structs.replace(preset, name=sound.name)
 
     def _n_places(self) -> int:

@@ -31,14 +31,16 @@ def rendered(preset: Preset, model: InstrumentModel, note: int, velocity: int, o
     engine = Engine({0: Patch(preset, model, preset.model_path)}, output.sample_rate, BLOCK_SIZE)
     n, release = round(output.seconds * output.sample_rate), round(output.hold_seconds * output.sample_rate)
     waiting = [Event(0, bytes([NOTE_ON, note, velocity])), Event(release, bytes([NOTE_OFF, note, 64]))]
-    blocks, skip, at = [], engine.latency_samples, 0
-    while at < n + skip:
+    skip, at = engine.latency_samples, 0
+    audio = np.zeros((2, n + skip), np.float32)
+    while at < n + skip and (waiting or not engine.rests):
         size = min(BLOCK_SIZE, n + skip - at)
         due = [event for event in waiting if event.sample < at + size]
         waiting = waiting[len(due) :]
-        blocks.append(engine.process([Event(event.sample - at, event.message) for event in due], size))
+        events = [Event(event.sample - at, event.message) for event in due]
+        audio[:, at : at + size] = engine.process(events, size)
         at += size
-    audio = np.concatenate(blocks, axis=1)[:, skip:]
+    audio = audio[:, skip:]
     return finished(audio if output.channels == 2 else audio.mean(axis=0, keepdims=True), output)
 
 

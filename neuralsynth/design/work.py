@@ -12,7 +12,7 @@ import numpy as np
 
 from neuralsynth.audiofile import encoded
 from neuralsynth.design.descriptors import measured
-from neuralsynth.design.plan import Job, Planner
+from neuralsynth.design.plan import Job, Planned, Planner
 from neuralsynth.design.sound import digest_of, rendered
 from neuralsynth.errors import ModelError
 from neuralsynth.model import InstrumentModel
@@ -118,13 +118,16 @@ class SoundWork:
 
     def audio(self, index: int) -> np.ndarray:
         """The samples of a sound, `[C, n]`."""
-        planned = self.planner.planned(index)
+        return self._rendered(self.planner.planned(index))
+
+    def _rendered(self, planned: Planned) -> np.ndarray:
         model = self.models[planned.base]
         return rendered(self.planner.preset(planned), model, planned.note, planned.velocity, self.job.output)
 
     def make(self, index: int) -> Made:
         """A sound as a file, with its row of the manifest."""
-        planned, output, audio = self.planner.planned(index), self.job.output, self.audio(index)
+        planned, output = self.planner.planned(index), self.job.output
+        audio = self._rendered(planned)
         described, fingerprint = measured(audio, output.sample_rate)
         row = {
             "index": index, "name": planned.name, "file": f"sounds/{planned.name}.{output.format}",
