@@ -84,7 +84,8 @@ def _loudness_spectrum(audio: np.ndarray, sample_rate: int, size: int, most_wind
     n_windows = (len(audio) - size) // (size // 2) + 1
     starts = (size // 2) * np.arange(0, n_windows, max(1, n_windows // (most_windows // 2)))
     windows = audio[starts[:, None] + np.arange(size)] * _window(size).astype(audio.dtype)
-    root = np.sqrt(np.abs(rfft(windows, axis=1, workers=1))).mean(axis=0)
+    spectra = rfft(windows, axis=1, workers=1)
+    root = np.sqrt(np.sqrt(spectra.real**2 + spectra.imag**2)).mean(axis=0)  # a third of the time of `abs`
     on_grid = np.interp(_erb_grid_hz(), np.arange(size // 2 + 1) * (sample_rate / size), root, right=0.0)
     return on_grid / max(float(np.linalg.norm(on_grid)), 1e-12)
 

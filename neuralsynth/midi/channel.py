@@ -35,6 +35,9 @@ _POWER_ON = [default_of(number) for number in range(128)]
 _RESETS = [(row.number, row.default) for row in CONTROLLERS.values() if row.resets]
 #: Controllers whose MSB puts their LSB to 0. A bank's two halves come in either order, so they stand alone.
 _CLEARS_FINE = frozenset(n for n in range(1, 32) if n + 32 in CONTROLLERS)
+_NO_KEY_PRESSURE = [MESSAGES["key pressure"].default or 0] * 128
+#: Attributes that registered parameters set, but for the bend range, which a preset has of its own.
+_REGISTERED_DEFAULTS = [(p.attribute, p.default) for p in REGISTERED.values() if p.attribute != "bend_range_semitones"]
 _NOTHING: Mapping[str, float] = MappingProxyType({})
 
 
@@ -115,9 +118,8 @@ class Channel:
         self.program = MESSAGES["program change"].default or 0
         self.bank = (_POWER_ON[BANK], _POWER_ON[BANK_FINE])
         self._own_bend_range: float | None = None
-        for row in REGISTERED.values():
-            if row.attribute != "bend_range_semitones":
-                setattr(self, row.attribute, row.default)
+        for attribute, default in _REGISTERED_DEFAULTS:
+            setattr(self, attribute, default)
         self.knobs.clear()
         self._selection.clear()
         self.mono = None
@@ -233,7 +235,7 @@ class Channel:
         """Bend and pressures to the chart's defaults."""
         self.bend = bend_position(MESSAGES["bend"].default or 0)
         self.pressure = MESSAGES["channel pressure"].default or 0
-        self.key_pressure[:] = [MESSAGES["key pressure"].default or 0] * 128
+        self.key_pressure[:] = _NO_KEY_PRESSURE
 
     def _mode(self, number: int) -> None:
         """The part of a channel mode message that is state."""
