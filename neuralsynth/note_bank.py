@@ -247,7 +247,7 @@ def _levels_db(seconds: np.ndarray, power: np.ndarray) -> np.ndarray:
 
 
 def _tail_rates(seconds: np.ndarray, power: np.ndarray) -> np.ndarray:
-    """How fast the last quarter of notes of this power decays, per second (natural logarithm of the amplitude), `[L]`."""
+    """How fast the last quarter of notes of this power decays, per second (natural logarithm of amplitude), `[L]`."""
     late = seconds >= 0.75 * seconds[-1]
     late[-2:] = True  # on a coarse grid
     return -_slopes(seconds[late], 0.5 * np.log(np.maximum(power[:, late], 1e-20)))

@@ -18,6 +18,7 @@ from neuralsynth.sound.layout import (
     INAUDIBLE,
     N_OUTPUTS,
     N_TILES,
+    NOISE_UNIT,
     OUTPUTS_IN_USE,
     PLAN_END,
     PLAN_START,
@@ -31,6 +32,7 @@ from neuralsynth.sound.simd import (
     fma,
     largest,
     load,
+    load_whole,
     maximum,
     mul,
     splat,
@@ -163,11 +165,11 @@ def _aim_noise(now, voices, noise, active, n_active, n_outputs):
                 one = mul(load(voices.noise_target, voice * n_bands + tile), splat(np.float32(gain)))
                 power = fma(one, one, power)
             at = output * n_bands + tile
-            target = square_root(power)
+            target = mul(square_root(power), splat(NOISE_UNIT))
             current = load(noise.gain, at)
             loudest = max(loudest, largest(maximum(current, target)))
             store(noise.slope, at, mul(sub(target, current), per_sample))
-    noise.sounding[0] = 1 if loudest > INAUDIBLE else 0
+    noise.sounding[0] = 1 if loudest > INAUDIBLE * NOISE_UNIT else 0
 
 
 @inlined
@@ -183,7 +185,7 @@ def _play_noise_pair(now, n, noise, scratch, at, first):
         two, two_slope = load(noise.gain, at_two), load(noise.slope, at_two)
         for i in range(n):
             one, two = add(one, one_slope), add(two, two_slope)
-            band = load(noise.table, noise.offsets[tile] + step * LANES)
+            band = load_whole(noise.table, noise.offsets[tile] + step * LANES)
             before = splat(_ZERO) if tile == 0 else load(scratch.lanes, i * LANES)
             store(scratch.lanes, i * LANES, fma(one, band, before))
             before = splat(_ZERO) if tile == 0 else load(scratch.lanes, half + i * LANES)

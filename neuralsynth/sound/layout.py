@@ -10,6 +10,8 @@ import numpy as np
 CONTROL_STEP = 64
 #: Amplitude below which a group of partials is skipped (-100 dBFS, below the noise of 16 bits).
 INAUDIBLE = np.float32(10.0 ** (-100.0 / 20.0))
+#: What one step of the table of noise stands for: with 16 bits it has 8 standard deviations of room.
+NOISE_UNIT = np.float32(1.0 / 4096.0)
 #: Where a voice's sound goes: left, right, and one mono signal each for the reverb and the chorus send.
 N_OUTPUTS = 4
 
@@ -121,9 +123,9 @@ class TextureArrays(NamedTuple):
 class NoiseArrays(NamedTuple):
     """State of the shared noise bands, one row of gains per output."""
 
-    table: np.ndarray  # float32, loops of `band_noise_table`
+    table: np.ndarray  # int16, loops of `band_noise_table`
     offsets: np.ndarray  # int64 [n_tiles + 1]
-    gain: np.ndarray  # float32 [N_OUTPUTS·B]
+    gain: np.ndarray  # float32 [N_OUTPUTS·B], of a step of the table
     slope: np.ndarray  # float32 [N_OUTPUTS·B]
     sounding: np.ndarray  # int64 [1]: 0 or 1
 

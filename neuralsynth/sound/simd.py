@@ -55,6 +55,20 @@ def load(typing, array, index):
 
 
 @intrinsic
+def load_whole(typing, array, index):
+    """`array[index : index + 16]` of a 1-D int16 array, as float32."""
+
+    def code(context, builder, signature, args):
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        whole = ir.VectorType(ir.IntType(16), LANES)
+        value = builder.load(builder.bitcast(builder.gep(data, [args[1]]), whole.as_pointer()))
+        value.align = 2
+        return builder.sitofp(value, _FLOATS)
+
+    return float32x16(array, types.intp), code
+
+
+@intrinsic
 def store(typing, array, index, value):
     """`array[index : index + 16] = value`."""
 
