@@ -46,6 +46,8 @@ class Panel:
         self._own = {name: self._own_value(name) for name in self.places}
         self._knobs: dict[str, Destination] = {name: found for name in self.places if (found := destination(name))}
         self._turners = {name: self._turners_of(name) for name in self.places}
+        #: Where every knob stands on its travel, 0 to 1, before any controller.
+        self.travel = {name: knob.knob.to_position(self._own[name]) for name, knob in self._knobs.items()}
         self.wiring = Wiring(preset, self.places, self._own, self.controls, morph_to)
 
     @property
@@ -64,15 +66,13 @@ class Panel:
         morphs = {"morph.position"} if self._own["morph.position"] != 0.0 else set()
         return self.routed_directions | frozenset(self._directions(morphs))
 
-    @property
-    def travel(self) -> dict[str, float]:
-        """Where every knob stands on its travel, 0 to 1, before any controller."""
-        return {name: knob.knob.to_position(self._own[name]) for name, knob in self._knobs.items()}
-
     def value(self, name: str, channel: Channel, expression: Expression) -> float:
         """A knob on a channel, in its own unit: NRPN, learned controllers and controllers 70 to 79 included."""
-        value, octaves = self._placed(name, channel), self._knobs[name].octaves
-        for number, span in self._turners[name]:
+        value, turners = self._placed(name, channel), self._turners[name]
+        if not turners:
+            return value
+        octaves = self._knobs[name].octaves
+        for number, span in turners:
             turned = expression.timbre if number == TIMBRE else channel.deflection(number)
             if turned != 0.0:
                 value = _turned(value, turned, span, name.endswith("_seconds")) if octaves else value + turned * span
