@@ -20,7 +20,8 @@ import numpy as np
 
 from neuralsynth.errors import DeviceError
 from neuralsynth.live.devices import make_backend
-from neuralsynth.live.jack_backend import JackBackend, jack_server
+from neuralsynth.live.jack_backend import JackBackend
+from neuralsynth.live.jack_client import jack_server
 from neuralsynth.live.jack_patchbay import Patchbay
 from tests.jack_server import JackServer, until
 

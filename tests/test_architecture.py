@@ -62,7 +62,7 @@ HOMES = {
     "rtmidi": {"live.rtmidi_ports"},
     "llvmlite": {"sound.simd"},
     "rich": {"cli.parts", "training.watch", "live.view", "live.drawing"},
-    "jack": {"live.jack_backend"},
+    "jack": {"live.jack_client"},
     "sounddevice": {"live.portaudio_backend"},
     "pyarrow": {"design.manifest"},
     "distributed": {"design.crew"},

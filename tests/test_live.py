@@ -293,7 +293,7 @@ class FakeDevice(ClockBackend):
 
 def test_a_thousand_losses_and_returns_leave_no_note_no_thread_and_no_file(shelf, monkeypatch):
     monkeypatch.setattr(engine_process, "make_backend", lambda *_: FakeDevice(48_000, 64))
-    monkeypatch.setattr(engine_process.realtime, "prepare", lambda: engine_process.realtime.Prepared(False))
+    monkeypatch.setattr(engine_process.realtime, "prepare", lambda: None)
     monkeypatch.setattr(engine_process.realtime, "collect", lambda: None)
     shared = Shared.create()
     here, there = link_pair()

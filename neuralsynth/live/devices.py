@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from neuralsynth.errors import DeviceError
 from neuralsynth.live.backend import Backend
 from neuralsynth.live.clock_backend import ClockBackend
-from neuralsynth.live.jack_backend import JackBackend, jack_server
+from neuralsynth.live.jack_backend import JackBackend
+from neuralsynth.live.jack_client import jack_server
 from neuralsynth.live.portaudio_backend import PortAudioBackend
 
 SAMPLE_RATE = 48_000

@@ -59,7 +59,7 @@ class EngineHost:
         """Open nothing yet."""
         self._poll_seconds, self._retry_seconds = poll_seconds, retry_seconds
         self._shared, self._link, self._choice = shared, link, choice
-        self._prepared: realtime.Prepared | None = None
+        self._is_prepared = False
         self._play: messages.Play | None = None
         self._zones: list = []
         self._engine: Engine | None = None
@@ -137,8 +137,9 @@ class EngineHost:
             meters = self._shared.meters
             meters.sample_rate, meters.block_size = backend.sample_rate, backend.block_size
             self._install(self._built(backend))
-            if self._prepared is None:
-                self._prepared = realtime.prepare()
+            if not self._is_prepared:
+                realtime.prepare()
+                self._is_prepared = True
                 realtime.raise_priority(realtime.MAIN_PRIORITY)
             else:
                 realtime.collect()
@@ -155,7 +156,6 @@ class EngineHost:
                 backend.sample_rate,
                 backend.block_size,
                 backend.latency_seconds,
-                self._prepared.memory_is_locked,
             )
         )
 

@@ -1,81 +1,31 @@
 """JACK, natively: `out_1`, `out_2` and `midi_in` in a client of our own, events at the very sample.
 
-The only module that imports `jack`. No server is ever started from here.
+No server is ever started from here.
 """
 
 from __future__ import annotations
 
 import atexit
 import contextlib
-import functools
 import os
 import time
 import weakref
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from neuralsynth.errors import DeviceError, one_line
 from neuralsynth.events import Event
 from neuralsynth.live.backend import Process
-from neuralsynth.live.careful import quietly, within
+from neuralsynth.live.careful import within
+from neuralsynth.live.jack_client import ANSWER_SECONDS, NEXT, import_jack, is_pipewire, let_go, new_client
 from neuralsynth.live.jack_patchbay import OUTPUTS, Patchbay
 
-ANSWER_SECONDS = 3.0  # a server that lives answers in milliseconds
 STALL_SECONDS = 2.0  # a server that asks for nothing for so long is taken for dead
 SETTLED_SECONDS = 0.5  # how long connections have to stand still before they are remembered
 RETRY_SECONDS = 1.0
 BUSY_SECONDS = 0.5
 FIRST_BLOCK_SECONDS = 1.0
-TRIES, TRY_AGAIN_SECONDS = 5, 0.2
 #: Closed before the interpreter ends: a callback that comes after its end would abort the process.
 _open_backends: weakref.WeakSet[JackBackend] = weakref.WeakSet()
-_NEXT = "or use --audio none or an audio device; `neuralsynth doctor` lists what is there"
-
-
-@functools.cache
-def import_jack():
-    """Import `jack`, told to print nothing: there may be a terminal view on the screen.
-
-    Raises:
-        DeviceError: the JACK library is not installed.
-    """
-    try:
-        import jack
-    except (ImportError, OSError) as error:
-        raise DeviceError(
-            f"the JACK library is not installed (Debian: apt install jackd2); install it, {_NEXT}"
-        ) from error
-    jack.set_error_function(lambda _: None)
-    jack.set_info_function(lambda _: None)
-    return jack
-
-
-@dataclass(frozen=True)
-class JackServer:
-    """What a running JACK server says of itself."""
-
-    sample_rate: int
-    block_size: int
-    is_realtime: bool
-
-
-def jack_server(server_name: str | None = None) -> JackServer | None:
-    """The JACK server of that name (the default one without), None if none is running.
-
-    Raises:
-        DeviceError: the JACK library is not installed, or the server does not answer.
-    """
-    try:
-        client = _new_client("neuralsynth-probe", server_name)
-    except _NoServerError:
-        return None
-    found = JackServer(client.samplerate, client.blocksize, client.realtime)
-    _let_go(client)
-    return found
-
-
-class _NoServerError(DeviceError):
-    """Nobody answers at all."""
 
 
 class JackBackend:
@@ -129,16 +79,16 @@ class JackBackend:
         self.close()
         self._connections = self.connections
         self._forget()
-        client = _new_client(self._asked_name, self._server_name)
+        client = new_client(self._asked_name, self._server_name)
         try:
             self.sample_rate, self.block_size = client.samplerate, client.blocksize
             self._nanoseconds_per_sample = 1e9 / self.sample_rate
             self._listen_to(client)
-            if _is_pipewire():
+            if is_pipewire():
                 self._learn_block_size(client)
         except (import_jack().JackError, TimeoutError) as error:
-            _let_go(client)
-            raise DeviceError(f"the JACK server refuses us ({one_line(error, 80)}); restart it, {_NEXT}") from error
+            let_go(client)
+            raise DeviceError(f"the JACK server refuses us ({one_line(error, 80)}); restart it, {NEXT}") from error
         self._client, self.client_name = client, client.name
         _open_backends.add(self)
         server = self._server_name or os.environ.get("JACK_DEFAULT_SERVER", "default")
@@ -182,7 +132,7 @@ class JackBackend:
             within(ANSWER_SECONDS, lambda: self._activate(client))
         except (import_jack().JackError, TimeoutError) as error:
             raise DeviceError(
-                f"the JACK server does not start us ({one_line(error, 80)}); restart it, {_NEXT}"
+                f"the JACK server does not start us ({one_line(error, 80)}); restart it, {NEXT}"
             ) from error
 
     def _activate(self, client) -> None:
@@ -211,7 +161,7 @@ class JackBackend:
         until = time.monotonic() + BUSY_SECONDS
         while self._is_busy and time.monotonic() < until:
             time.sleep(0.001)
-        _let_go(client)
+        let_go(client)
         _open_backends.discard(self)
         self._patchbay = None
 
@@ -336,50 +286,7 @@ class JackBackend:
         self._changed_ns = time.monotonic_ns()
 
 
-def _is_pipewire() -> bool:
-    """Whether the JACK library is the one of PipeWire."""
-    return "PipeWire" in import_jack().version_string()
-
-
-def _new_client(client_name: str, server_name: str | None):
-    jack = import_jack()
-
-    def connect():
-        for tries_left in reversed(range(TRIES)):
-            try:
-                return jack.Client(client_name, no_start_server=True, servername=server_name)
-            except jack.JackOpenError as error:
-                # A server that just starts, or that another client leaves at this moment, refuses new ones.
-                if error.status.server_failed or error.status.version_error or not tries_left:
-                    raise
-                time.sleep(TRY_AGAIN_SECONDS)
-        raise AssertionError
-
-    try:
-        with quietly():
-            return within(ANSWER_SECONDS, connect)
-    except TimeoutError as error:
-        raise DeviceError(f"the JACK server does not answer; restart it, {_NEXT}") from error
-    except jack.JackOpenError as error:
-        if error.status.version_error:
-            raise DeviceError(
-                f"the JACK server is of another version than the JACK library; install both from one source, {_NEXT}"
-            ) from error
-        if not error.status.server_failed:
-            reason = one_line(error.status, 80)
-            raise DeviceError(f"the JACK server refuses us ({reason}); restart it, {_NEXT}") from error
-        raise _NoServerError(
-            f"no JACK server is running; start one (jackd -d alsa -r 48000 -p 128), {_NEXT}"
-        ) from error
-
-
 @atexit.register
 def _close_all() -> None:
     for backend in tuple(_open_backends):
         backend.close()
-
-
-def _let_go(client) -> None:
-    """Close a client; one that does not return is left to its thread."""
-    with contextlib.suppress(Exception):
-        within(ANSWER_SECONDS, client.close)

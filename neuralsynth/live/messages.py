@@ -70,7 +70,6 @@ class Opened:
     sample_rate: int
     block_size: int
     latency_seconds: float
-    memory_is_locked: bool
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 
 from neuralsynth.errors import DeviceError, MissingExtra, one_line
-from neuralsynth.live.jack_backend import import_jack, jack_server
+from neuralsynth.live.jack_client import import_jack, jack_server
 from neuralsynth.live.portaudio_backend import portaudio_devices
 from neuralsynth.live.rtmidi_ports import midi_interfaces
 

@@ -7,7 +7,6 @@ import ctypes.util
 import gc
 import os
 import sys
-from dataclasses import dataclass
 
 #: How long another thread of the engine process may keep Python's lock from the audio callback.
 SWITCH_SECONDS = 1e-4
@@ -17,19 +16,12 @@ AUDIO_PRIORITY, MAIN_PRIORITY = 5, 1
 _MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """What was granted."""
-
-    memory_is_locked: bool
-
-
-def prepare() -> Prepared:
+def prepare() -> None:
     """Make this process ready for audio: call it when everything is loaded."""
     sys.setswitchinterval(SWITCH_SECONDS)
     collect()
     gc.disable()
-    return Prepared(_lock_memory())
+    _lock_memory()
 
 
 def collect() -> None:
@@ -38,13 +30,12 @@ def collect() -> None:
     gc.freeze()
 
 
-def _lock_memory() -> bool:
-    """Keep pages that are in use from being swapped out (Linux); whether it was allowed."""
-    if not sys.platform.startswith("linux"):
-        return False
-    library = ctypes.CDLL(ctypes.util.find_library("c"), use_errno=True)
-    # On fault: locking untouched memory at once would stop the callback while megabytes are zeroed.
-    return library.mlockall(_MCL_CURRENT | _MCL_FUTURE | _MCL_ONFAULT) == 0
+def _lock_memory() -> None:
+    """Keep pages that are in use from being swapped out, on Linux and where it is allowed."""
+    if sys.platform.startswith("linux"):
+        library = ctypes.CDLL(ctypes.util.find_library("c"), use_errno=True)
+        # On fault: locking untouched memory at once would stop the callback while megabytes are zeroed.
+        library.mlockall(_MCL_CURRENT | _MCL_FUTURE | _MCL_ONFAULT)
 
 
 def raise_priority(priority: int = AUDIO_PRIORITY) -> bool:
