@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 
 from neuralsynth.errors import ModelError
+from neuralsynth.prior import Prior, complaints
 from neuralsynth.spectrum import SpectrumGrid
 
 FORMAT_VERSION = 1
@@ -129,6 +130,7 @@ class InstrumentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     points: dict[str, list[float]]  # `character_size` numbers each
     default_point: str
     axes: dict[str, LatentAxis] = {}
+    prior: Prior | None = None
     traits: dict[str, Traits] = {}  # of points that differ from the file as a whole
     note_low: int
     note_high: int
@@ -268,6 +270,9 @@ def _check(spec: InstrumentSpec, where: str) -> None:
     z = spec.character_size
     require(all(len(v) == z for v in vectors), f"a point or axis does not have {z} numbers")
     require(all(math.isfinite(x) and abs(x) < 1e3 for v in vectors for x in v), "a latent number is not finite or huge")
+    if spec.prior is not None:
+        for complaint in complaints(spec.prior, z, spec.latent_size - z):
+            require(False, f"prior: {complaint}")
     require(8_000 <= spec.sample_rate <= 384_000, f"sample_rate is {spec.sample_rate}; use 8000 to 384000 Hz")
     if spec.kind == "spectral":
         _check_grid(spec, require)
