@@ -18,6 +18,7 @@ from neuralsynth.errors import UsageError
 from neuralsynth.knobs import Knob
 from neuralsynth.performance import Program, ProgramRange
 from neuralsynth.preset_sections import SECTIONS, Layer
+from neuralsynth.prior import Coupling, Prior
 from neuralsynth.routes import DESTINATIONS, SOURCES, Destination, DestinationName, Route, SourceName, destination
 from neuralsynth.settings import Choice, FileName, NumberList, Numbers, PresetName, Setting, Switch, Text, settings_of
 from neuralsynth.spec import Detail, InstrumentSpec, LatentAxis, Provenance, Quality, Sustain, Texture, Traits
@@ -41,6 +42,7 @@ _SPEC_SAYS = {
     "points": "named places in latent space, Z numbers each, the detail left out",
     "default_point": "the point a preset gets when it names none",
     "axes": "named directions in latent space, see below",
+    "prior": "where in the latent space plausible sounds lie, see below; null where that is not known",
     "traits": "range, dynamics, sustain and texture of points that have their own, see below",
     "note_low": "lowest recorded MIDI note",
     "note_high": "highest recorded MIDI note",
@@ -56,6 +58,8 @@ _SPEC_SAYS = {
 _PARTS = {
     "detail": Detail,
     "axes": LatentAxis,
+    "prior": Prior,
+    "couplings": Coupling,
     "traits": Traits,
     "sustain": Sustain,
     "texture": Texture,
@@ -186,7 +190,7 @@ def _spec_table() -> str:
 
 def _type_name(kind: object) -> str:
     text = getattr(kind, "__name__", str(kind)) if not hasattr(kind, "__args__") else str(kind)
-    return text.replace("neuralsynth.spec.", "").replace("typing.", "").replace("|", "or").replace("NoneType", "null")
+    return re.sub(r"neuralsynth\.\w+\.", "", text).replace("typing.", "").replace("|", "or").replace("NoneType", "null")
 
 
 def main(path: Path) -> None:

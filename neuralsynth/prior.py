@@ -21,7 +21,7 @@ import numpy as np
 
 MAX_LOG_SCALE = 2.0  # of one layer, natural
 #: Limits a file must keep.
-MAX_COUPLINGS, MAX_HIDDEN, MAX_WAYS, MAX_WEIGHT = 16, 128, 32, 100.0
+MAX_COUPLINGS, MAX_HIDDEN, MAX_WAYS, MAX_WEIGHT, MAX_SIDE = 16, 128, 32, 100.0, 1000.0
 _EDGE = 1e-6  # share of the box by which its inside ends before its walls
 _LARGEST_Z = 8.0  # deviations
 
@@ -77,6 +77,12 @@ class Prior(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
         """The standard normal numbers of characters `[N, C]`; those outside the box count as the nearest inside."""
         return self._inverse(characters)[0]
 
+    def walked(self, character: np.ndarray, step: np.ndarray) -> np.ndarray:
+        """The character `[C]` a `step` `[C]`, in deviations, away from another: a walk that stays plausible."""
+        here = self.numbers(character[None])
+        places = self.latents(np.pad(np.concatenate([here, here + step]), ((0, 0), (0, len(self.detail)))))
+        return character + (places[1] - places[0])[: len(character)]
+
     def log_density(self, characters: np.ndarray) -> np.ndarray:
         """Natural logarithm of how densely the prior lies at characters `[N, C]`, `[N]`; -inf outside the box."""
         z, log_volume = self._inverse(characters)
@@ -118,14 +124,14 @@ def complaints(prior: Prior, character_size: int, detail_size: int) -> Iterator[
     if not (len(prior.low) == len(prior.high) == c and c >= 2):
         yield f"its box has {len(prior.low)} and {len(prior.high)} sides; use {c}, at least 2"
         return
-    if not all(math.isfinite(a) and math.isfinite(b) and -1e3 < a < b < 1e3 for a, b in zip(prior.low, prior.high)):
-        yield "its box must have low < high, between -1000 and 1000"
+    if not all(-MAX_SIDE < low < high < MAX_SIDE for low, high in zip(prior.low, prior.high, strict=True)):
+        yield f"its box must have low < high, between {-MAX_SIDE:g} and {MAX_SIDE:g}"
     if not 1 <= len(prior.couplings) <= MAX_COUPLINGS:
         yield f"it has {len(prior.couplings)} couplings; use 1 to {MAX_COUPLINGS}"
     for i, coupling in enumerate(prior.couplings[:MAX_COUPLINGS]):
         yield from _coupling_complaints(coupling, f"coupling {i + 1}", *(len(range(c)[half]) for half in halves(i)))
     if len(prior.detail) > MAX_WAYS or not _is_matrix(prior.detail, len(prior.detail), detail_size):
-        yield f"its detail must be at most {MAX_WAYS} rows of {detail_size} numbers from {-MAX_WEIGHT:g} to {MAX_WEIGHT:g}"
+        yield f"its detail must be at most {MAX_WAYS} rows of {detail_size} numbers, none beyond {MAX_WEIGHT:g}"
 
 
 def _coupling_complaints(coupling: Coupling, called: str, kept: int, moved: int) -> Iterator[str]:
@@ -137,7 +143,7 @@ def _coupling_complaints(coupling: Coupling, called: str, kept: int, moved: int)
     for name, (rows, columns) in shapes.items():
         bias = [[x] for x in getattr(coupling, f"{name}_bias")]
         if not (_is_matrix(getattr(coupling, name), rows, columns) and _is_matrix(bias, rows, 1)):
-            yield f"{called}: {name} must be {rows} x {columns} numbers from {-MAX_WEIGHT:g} to {MAX_WEIGHT:g}"
+            yield f"{called}: {name} must be {rows} x {columns} numbers, none beyond {MAX_WEIGHT:g}"
 
 
 def _is_matrix(rows: Rows, n_rows: int, n_columns: int) -> bool:

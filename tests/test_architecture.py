@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "neuralsynth"
 #: From the ground up; a module may import from its own floor and from those before it.
 FLOORS = [
     ["errors"],
-    ["units", "events", "knobs", "storage", "regular_file", "spectrum"],
+    ["units", "events", "knobs", "storage", "regular_file", "spectrum", "prior"],
     ["spec", "audiofile", "checking", "toml_file"],
     ["settings"],
     ["sound", "analysis", "effect_table", "plugin_list", "midi", "tuning", "keyboard", "held_voices"],

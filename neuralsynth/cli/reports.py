@@ -119,6 +119,8 @@ def _facts(instrument) -> list[tuple[str, str]]:
         (name, f"axis, {axis.low_value:.4g} to {axis.high_value:.4g} {axis.unit}  {axis.says}")
         for name, axis in spec.axes.items()
     ]
+    if spec.prior:
+        facts.append(("prior", "draws plausible sounds: design --random, or random = 1 under [sound] of a preset"))
     facts.append(("effects", ", ".join(e.type for e in preset.effects) or "none"))
     if spec.quality:
         q = spec.quality

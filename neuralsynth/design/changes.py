@@ -15,6 +15,7 @@ from neuralsynth.checking import one_of, shown
 from neuralsynth.effect_table import EFFECTS, EffectSettings
 from neuralsynth.errors import UsageError
 from neuralsynth.knobs import Knob
+from neuralsynth.patch import latent_of
 from neuralsynth.preset import Preset
 from neuralsynth.preset_sections import SECTIONS
 from neuralsynth.settings import settings_of
@@ -40,6 +41,8 @@ def knobs_of(preset: Preset, spec: InstrumentSpec) -> dict[str, Knob]:
             name = f"{section}.{setting.name}"
             if isinstance(setting, Knob) and not name.startswith(_UNHEARD):
                 knobs[name] = setting
+    if spec.prior is None:
+        del knobs["sound.random"]
     knobs |= {f"axes.{name}": Knob(f"axes.{name}", -1.0, 1.0, 0.0) for name in spec.axes}
     numbers = range(1, spec.character_size + 1)
     knobs |= {f"latent.{i}": Knob(f"latent.{i}", -LATENT_REACH, LATENT_REACH, 0.0) for i in numbers}
@@ -70,10 +73,7 @@ def full_name(name: str, knobs: Mapping[str, Knob]) -> str:
 
 def values_of(preset: Preset, spec: InstrumentSpec) -> dict[str, float]:
     """Where every number of `knobs_of` stands."""
-    character = spec.place(spec.points[preset.sound.point or spec.default_point])
-    if preset.sound.latent is not None:
-        character = spec.place(preset.sound.latent)
-    values = {}
+    character, values = latent_of(preset.sound, spec), {}
     for name in knobs_of(preset, spec):
         section, _, key = name.partition(".")
         if section == "axes":
@@ -120,7 +120,7 @@ def changed(preset: Preset, spec: InstrumentSpec, changes: Mapping[str, float]) 
     parts = {name: msgspec.structs.replace(getattr(preset, name), **values) for name, values in sections.items()}
     sound = msgspec.structs.replace(parts.get("sound", preset.sound), axes=axes)
     if is_moved:
-        detail = (preset.sound.latent or ())[spec.character_size :]
+        detail = () if "sound.random" in changes else (preset.sound.latent or ())[spec.character_size :]
         sound = msgspec.structs.replace(sound, point=None, latent=(*latent, *detail))
     chain = tuple(EffectSettings(e.type, values) for e, values in zip(preset.effects, effects, strict=True))
     return msgspec.structs.replace(preset, **(parts | {"sound": sound, "effects": chain}))

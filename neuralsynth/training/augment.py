@@ -52,6 +52,10 @@ class Mixing:
     label_semitones: float = 0.0  # standard deviation by which a note's label strays from its spectrum
 
 
+#: For single cycles, of which each is wanted exactly.
+APART = Mixing(instruments=0.0)
+
+
 class Batches:
     """Draws training batches from a table of notes."""
 

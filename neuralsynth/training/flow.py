@@ -6,7 +6,6 @@ that a few hundred notes do not become a few hundred spikes.
 
 from __future__ import annotations
 
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -23,15 +22,12 @@ class Flow(nn.Module):
 
     def __init__(self, size: int) -> None:
         super().__init__()
-        self.hidden, self.scale, self.shift = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
-        for layer in range(N_COUPLINGS):
-            kept, moved = (len(range(size)[half]) for half in halves(layer))
-            self.hidden.append(nn.Linear(kept, HIDDEN))
-            self.scale.append(nn.Linear(HIDDEN, moved))
-            self.shift.append(nn.Linear(HIDDEN, moved))
-            for head in (self.scale[-1], self.shift[-1]):
-                nn.init.zeros_(head.weight)
-                nn.init.zeros_(head.bias)
+        sizes = [[len(range(size)[half]) for half in halves(layer)] for layer in range(N_COUPLINGS)]
+        self.hidden = nn.ModuleList(nn.Linear(kept, HIDDEN) for kept, _ in sizes)
+        self.scale = nn.ModuleList(nn.Linear(HIDDEN, moved) for _, moved in sizes)
+        self.shift = nn.ModuleList(nn.Linear(HIDDEN, moved) for _, moved in sizes)
+        for parameter in (*self.scale.parameters(), *self.shift.parameters()):
+            nn.init.zeros_(parameter)  # the flow begins as none
 
     def forward(self, places: Tensor) -> tuple[Tensor, Tensor]:
         """Places `[N, C]` -> numbers `[N, C]`, and the logarithm of how much the way stretches, `[N]`."""
@@ -48,7 +44,7 @@ class Flow(nn.Module):
     def couplings(self) -> list[Coupling]:
         """The flow as the instrument file keeps it."""
         return [
-            Coupling(*(_rounded(x) for layer in layers for x in (layer.weight, layer.bias)))
+            Coupling(*(_rounded(x) for layer in layers for x in layer.parameters()))
             for layers in zip(self.hidden, self.scale, self.shift, strict=True)
         ]
 

@@ -11,42 +11,41 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-import onnx
 
 from neuralsynth.detail_fit import fit_detail
 from neuralsynth.model import InstrumentModel
 from neuralsynth.model_encoder import Encoder, encoder_path
 from neuralsynth.prior import Prior
-from neuralsynth.spec import METADATA_KEY, InstrumentSpec
+from neuralsynth.spec import InstrumentSpec
 from neuralsynth.spectrum import NoteSpectrum
-from neuralsynth.storage import whole_file
-from neuralsynth.training.augment import Batches, turn, turnable
+from neuralsynth.training.augment import TURNS, Batches, turn, turnable
 from neuralsynth.training.dataset import NoteTable
+from neuralsynth.training.export import rewrite_spec
 from neuralsynth.training.flow import fit_flow
 
-N_PLACES, BATCH = 1024, 64
+N_PLACES = 1024
 TURNED = 0.35  # standard deviation of the amounts by which a note is turned, 1.0 being the furthest of training
 BEYOND = 1.5  # deviations of the outermost places that still belong to the box
 N_DETAILED, N_WAYS = 64, 8  # notes that the detail is learned from, and its ways
 
 
-def prior_of(model: InstrumentModel, encoder: Encoder, table: NoteTable, seed: int) -> Prior:
-    """The prior of a trained instrument, from the notes it was trained on."""
-    mean, deviation = places(encoder, table, seed)
+def prior_of(model: InstrumentModel, encoder: Encoder, batches: Batches) -> Prior:
+    """The prior of a trained instrument, from the notes it was trained on and as they were mixed there."""
+    mean, deviation = places(encoder, batches)
     low, high = (mean - BEYOND * deviation).min(0), (mean + BEYOND * deviation).max(0)
     reach = model.latent_reach
     low, high = (np.round(np.clip(end, -reach, reach), 4) for end in (low, high))
-    couplings = fit_flow(mean, deviation, low, high, seed)
-    return Prior(low.tolist(), high.tolist(), couplings, detail_ways(model, encoder, table, seed))
+    couplings = fit_flow(mean, deviation, low, high, batches.seed)
+    return Prior(low.tolist(), high.tolist(), couplings, detail_ways(model, encoder, batches.table, batches.seed))
 
 
-def places(encoder: Encoder, table: NoteTable, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def places(encoder: Encoder, batches: Batches) -> tuple[np.ndarray, np.ndarray]:
     """Mean and deviation of where mixed and turned recordings are heard, `[M, C]` each."""
-    batches, found = Batches(table, seed, BATCH), []
-    for step in range(N_PLACES // BATCH):
-        rng = np.random.default_rng([seed, step])
+    table, found = batches.table, []
+    for step in range(-(-N_PLACES // batches.size)):
+        rng = np.random.default_rng([batches.seed, step])
         batch = batches.mixed(rng)
-        amounts = np.clip(TURNED * rng.standard_normal((BATCH, 4)), -1.0, 1.0) * turnable(table)
+        amounts = np.clip(TURNED * rng.standard_normal((batches.size, len(TURNS))), -1.0, 1.0) * turnable(table)
         batch = turn(batch, amounts.astype(np.float32), table.grid)
         found.append(_heard(encoder, batch.partials_db, batch.noise_db, batch.note, batch.velocity))
     mean, deviation = (np.concatenate(parts).astype(np.float64) for parts in zip(*found, strict=True))
@@ -79,21 +78,15 @@ def _heard(encoder: Encoder, partials_db, noise_db, note, velocity) -> tuple[np.
     return mean, deviation
 
 
-def add_prior(model_path: Path, table: NoteTable, seed: int) -> InstrumentSpec:
-    """Give a finished instrument file, whose encoder lies beside it, the prior of its notes; returns its new spec.
+def add_prior(model_path: Path, batches: Batches) -> InstrumentSpec:
+    """Give a finished instrument file the prior of the notes it learned; its encoder lies beside. Returns the new spec.
 
     Raises:
         ModelError: one of the files is none.
         OutputError: the file cannot be written.
     """
-    data = model_path.read_bytes()
     beside = encoder_path(model_path)
-    model, encoder = InstrumentModel(data, model_path), Encoder(beside.read_bytes(), beside)
-    spec = msgspec.structs.replace(model.spec, prior=prior_of(model, encoder, table, seed))
-    graph = onnx.load_from_string(data)
-    entry = next(entry for entry in graph.metadata_props if entry.key == METADATA_KEY)
-    entry.value = spec.to_json()
-    InstrumentSpec.from_json(entry.value, str(model_path))
-    with whole_file(model_path) as part:
-        part.write_bytes(graph.SerializeToString())
+    model, encoder = InstrumentModel(model_path.read_bytes(), model_path), Encoder(beside.read_bytes(), beside)
+    spec = msgspec.structs.replace(model.spec, prior=prior_of(model, encoder, batches))
+    rewrite_spec(model_path, spec)
     return spec
