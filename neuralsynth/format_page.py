@@ -21,7 +21,7 @@ from neuralsynth.preset_sections import SECTIONS, Layer
 from neuralsynth.prior import Coupling, Prior
 from neuralsynth.routes import DESTINATIONS, SOURCES, Destination, DestinationName, Route, SourceName, destination
 from neuralsynth.settings import Choice, FileName, NumberList, Numbers, PresetName, Setting, Switch, Text, settings_of
-from neuralsynth.spec import Detail, InstrumentSpec, LatentAxis, Provenance, Quality, Sustain, Texture, Traits
+from neuralsynth.spec import Detail, InstrumentSpec, LatentAxis, Provenance, Quality, Sustain, Texture, Traits, Waveform
 from neuralsynth.storage import whole_file
 from neuralsynth.toml_file import toml_value
 
@@ -34,7 +34,8 @@ _SPEC_SAYS = {
     "family": "the kind of model: `vae`, `gan`, …",
     "name": "for people",
     "sample_rate": "Hz of the recordings; the instrument plays at any rate",
-    "frame_seconds": "times of the T frames, from 0 up",
+    "waveform": "of kind `waveform`, how its audio is heard, see below; without it the file cannot be played",
+    "frame_seconds": "times of the T frames, from 0 up; of kind `waveform` those of the grid on which audio is heard",
     "band_edges_hz": "edges of the B noise bands",
     "n_partials": "P",
     "latent_size": "Z",
@@ -56,6 +57,7 @@ _SPEC_SAYS = {
     "quality": "how close it is, measured, see below; null where no recording could be left out",
 }
 _PARTS = {
+    "waveform": Waveform,
     "detail": Detail,
     "axes": LatentAxis,
     "prior": Prior,

@@ -39,8 +39,8 @@ class Patch:
                 is of a kind that cannot be played.
         """
         self.preset, self.model, self.path = preset, model, path
-        if model.spec.kind != "spectral":
-            raise PresetError(f"{path}: its model is of kind {model.spec.kind!r}; this version plays 'spectral' ones")
+        if model.spec.kind == "waveform" and model.spec.waveform is None:
+            raise PresetError(f"{path}: its model does not say how its audio is heard; wrap it with: neuralsynth adopt")
         self._check_routes()
         self.latent, sound = self._latent(preset.sound), preset.sound
         is_nameless = sound.latent is not None or (sound.random > 0 and sound.point is None)
