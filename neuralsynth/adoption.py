@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
@@ -36,6 +36,9 @@ SURE = 0.35  # of a pitch that is measured: what is heard with less confidence i
 MIDDLE_NOTE = 60.0
 
 
+_Midi = Annotated[int, msgspec.Meta(ge=0, le=127)]
+
+
 class Inputs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which of the graph's inputs are ours, by name, and in what units it takes them."""
 
@@ -59,10 +62,10 @@ class Sound(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     pitched: bool | None = None
     sounds_at: float | None = None
-    note_low: int = 21
-    note_high: int = 108
-    velocity_low: int = 20
-    velocity_high: int = 127
+    note_low: _Midi = 21
+    note_high: _Midi = 108
+    velocity_low: _Midi = 20
+    velocity_high: _Midi = 127
     sustain_seconds: tuple[float, float] | None = None
 
 
@@ -197,8 +200,9 @@ def _middle(spec: InstrumentSpec) -> float:
 
 def _heard(asked: AdoptionSpec, takes: Waveform, audio: np.ndarray, where: Path) -> Waveform:
     """How the sound is heard: as the author says, and for the rest as it is measured."""
-    sound, note = asked.sound, asked.sound.sounds_at
-    pitched = sound.pitched
+    sound, note, pitched = asked.sound, asked.sound.sounds_at, asked.sound.pitched
+    if note is not None and not 0.0 <= note <= 127.0:
+        raise UsageError(f"{where}: [sound] sounds_at is {note:g}; use a MIDI note from 0 to 127")
     if takes.takes_note:
         if note is not None:
             raise UsageError(f"{where}: [sound] sounds_at is {note:g}, but the graph takes a note; leave one out")
