@@ -20,6 +20,7 @@ from neuralsynth.errors import ModelError, RecordingError, UsageError
 from neuralsynth.model import MAX_FILE_BYTES, InstrumentModel
 from neuralsynth.model_gate import approve
 from neuralsynth.model_graph import check_graph
+from neuralsynth.prior import standard_normal
 from neuralsynth.regular_file import read_regular_file
 from neuralsynth.spec import METADATA_KEY, InstrumentSpec, Sustain, Waveform
 from neuralsynth.spectrum import SpectrumGrid, mel_band_edges_hz, warped_frame_seconds
@@ -156,6 +157,7 @@ def _spec(
         latent_size=size,
         points=points,
         default_point=next(iter(points)),
+        prior=standard_normal(size) if size > 1 else None,
         note_low=sound.note_low,
         note_high=sound.note_high,
         velocity_low=sound.velocity_low if waveform.takes_velocity else 127,

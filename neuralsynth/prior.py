@@ -22,6 +22,7 @@ import numpy as np
 MAX_LOG_SCALE = 2.0  # of one layer, natural
 #: Limits a file must keep.
 MAX_COUPLINGS, MAX_HIDDEN, MAX_WAYS, MAX_WEIGHT, MAX_SIDE = 16, 128, 32, 100.0, 1000.0
+NORMAL_SIDE = 8.0
 _EDGE = 1e-6  # share of the box by which its inside ends before its walls
 _LARGEST_Z = 8.0  # deviations
 
@@ -111,6 +112,20 @@ class Prior(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     @cached_property
     def _layers(self) -> list[tuple[slice, slice, Callable]]:
         return [(*halves(i), _affine(coupling)) for i, coupling in enumerate(self.couplings)]
+
+
+def standard_normal(size: int) -> Prior:
+    """The prior of a latent of `size` numbers, at least 2, that is a standard normal distribution as it stands.
+
+    Nearly so: a number is bent by what the box of `NORMAL_SIDE` deviations asks, 2 becomes 1.96.
+    """
+    raw = MAX_LOG_SCALE * math.atanh(math.log(2.0 / NORMAL_SIDE) / MAX_LOG_SCALE)
+    couplings = []
+    for layer in range(2):
+        kept, moved = (len(range(size)[half]) for half in halves(layer))
+        nothing = [[0.0]] * moved
+        couplings.append(Coupling([[0.0] * kept], [0.0], nothing, [raw] * moved, nothing, [0.0] * moved))
+    return Prior([-NORMAL_SIDE] * size, [NORMAL_SIDE] * size, couplings)
 
 
 def halves(layer: int) -> tuple[slice, slice]:

@@ -22,7 +22,17 @@ from neuralsynth.model import InstrumentModel
 from neuralsynth.patch import Patch
 from neuralsynth.preset import bare_preset, load_preset, save_preset, shipped_folder, shipped_models
 from neuralsynth.preset_sections import Sound
-from neuralsynth.prior import MAX_COUPLINGS, MAX_HIDDEN, MAX_WAYS, MAX_WEIGHT, Coupling, Prior, halves
+from neuralsynth.prior import (
+    MAX_COUPLINGS,
+    MAX_HIDDEN,
+    MAX_WAYS,
+    MAX_WEIGHT,
+    Coupling,
+    Prior,
+    complaints,
+    halves,
+    standard_normal,
+)
 from neuralsynth.scoring import play_spectrum
 from neuralsynth.spec import Detail, InstrumentSpec
 from neuralsynth.training.augment import Batches
@@ -98,6 +108,17 @@ def test_draws_lie_as_densely_as_the_density_says():
     density = np.exp(prior.log_density(places))
     wanted = density[np.all(places < middle, axis=1)].sum() / density.sum()
     assert np.mean(np.all(latents < middle, axis=1)) == pytest.approx(wanted, abs=0.03)
+
+
+@pytest.mark.parametrize("size", [2, 5, 100])
+def test_the_standard_normal_prior_is_one(size):
+    prior = standard_normal(size)
+    assert not list(complaints(prior, size, 0))
+    z = np.random.default_rng(0).standard_normal((300, size))
+    np.testing.assert_allclose(prior.latents(z), z, atol=0.05 + 0.02 * np.abs(z).max() ** 2)
+    np.testing.assert_allclose(prior.latents(z[:, :]).std(), 1.0, atol=0.05)
+    near = np.zeros((1, size))
+    assert prior.log_density(near)[0] == pytest.approx(-0.5 * size * np.log(2 * np.pi), abs=1e-6)
 
 
 def test_a_step_of_a_walk_stays_in_the_box_and_no_step_stays_where_it_is():
