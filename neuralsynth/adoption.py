@@ -30,7 +30,7 @@ from neuralsynth.units import hz_to_note, note_to_hz
 
 MAX_SPEC_BYTES = 64 << 10
 N_POINTS = 8  # drawn where the author names none
-N_FRAMES, MOST_SECONDS = 128, 12.0
+N_FRAMES, LEAST_SECONDS, MOST_SECONDS = 128, 0.05, 12.0
 N_BANDS = 64
 N_MODES, LEAST_PARTIALS, MOST_PARTIALS, HIGHEST_PARTIAL_HZ = 48, 32, 128, 16_000.0
 SURE = 0.35  # of a pitch that is measured: what is heard with less confidence is taken for a hit
@@ -138,13 +138,13 @@ def _points(asked: AdoptionSpec, size: int, where: Path) -> dict[str, list[float
 
 
 def _spec(
-    asked: AdoptionSpec, size: int, points: dict[str, list[float]], waveform: Waveform, seconds: float = 1.0
+    asked: AdoptionSpec, size: int, points: dict[str, list[float]], waveform: Waveform, seconds: float | None = None
 ) -> InstrumentSpec:
-    """What the file says of itself, where a sound lasts `seconds`."""
+    """What the file says of itself, where a sound lasts `seconds`; before that is known, a draft for the gate."""
     sound = asked.sound
     lowest_hz = float(note_to_hz(sound.note_low if waveform.takes_note else waveform.sounds_at))
     n_partials = int(np.clip(16 * round(HIGHEST_PARTIAL_HZ / lowest_hz / 16), LEAST_PARTIALS, MOST_PARTIALS))
-    frames = warped_frame_seconds(N_FRAMES, min(max(seconds, 0.05), MOST_SECONDS))
+    frames = warped_frame_seconds(N_FRAMES, min(max(seconds or 1.0, LEAST_SECONDS), MOST_SECONDS))
     return InstrumentSpec(
         kind="waveform",
         family=asked.family,
@@ -162,7 +162,7 @@ def _spec(
         note_high=sound.note_high,
         velocity_low=sound.velocity_low if waveform.takes_velocity else 127,
         velocity_high=sound.velocity_high if waveform.takes_velocity else 127,
-        sustain=Sustain(*sound.sustain_seconds) if sound.sustain_seconds and seconds > 1.0 else None,
+        sustain=Sustain(*sound.sustain_seconds) if sound.sustain_seconds and seconds else None,
         licence=asked.licence,
         origin=asked.origin,
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from neuralsynth.errors import ModelError
+from neuralsynth.spec import MAX_LATENT_SIZE
 
 INPUTS = ("latent", "note", "velocity")
 _INNER = "adopted/"  # before every name of the graph, so that none is one of ours
@@ -148,6 +149,8 @@ class Wrapped:
                                "said by [inputs] latent_size")  # fmt: skip
         if sizes[1] not in (None, size):
             raise self._refuse(f"[inputs] latent_size is {size}, but its {name!r} has the shape {sizes}")
+        if not 1 <= size <= MAX_LATENT_SIZE:
+            raise self._refuse(f"its latent has {size} numbers; use 1 to {MAX_LATENT_SIZE}")
         self.latent_size = size
         if not others:
             return "latent"

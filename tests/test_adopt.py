@@ -236,6 +236,14 @@ def test_rates_do_not_change_the_pitch_and_a_held_note_ends_with_its_sound(adopt
     assert level_db(cut(note(gan, 60, seconds=4.0), 3.0)) < -80.0
 
 
+def test_a_held_note_goes_on_only_where_the_author_says_so(theirs, adopted, tmp_path):
+    adopt(theirs / "organ.onnx", spec_file(tmp_path, ORGAN + "sustain_seconds = [0.3, 0.9]\n"), tmp_path / "on.onnx")
+    levels = [level_db(cut(note(Instrument.load(folder / name), 60, seconds=3.0), 2.0))
+              for folder, name in ((adopted, "organ.onnx"), (tmp_path, "on.onnx"))]  # fmt: skip
+    assert levels[0] < -80.0
+    assert levels[1] > -30.0
+
+
 def test_a_batch_is_designed_from_it_and_the_commands_know_it(adopted, tmp_path, capsys):
     output = Output(seconds=0.2, hold_seconds=0.1, sample_rate=22_050)
     work = asked_for(Asked(presets=(str(adopted / "gan.onnx"),), random=3, seed=1, output=output))
@@ -337,6 +345,8 @@ def refused(theirs, tmp_path, capsys, text, model="gan.onnx", says=""):
         ('[inputs]\nlatent = "w"\n', "gan.onnx", "its inputs are 'z'"),
         ("", "gan.onnx", "its input 'z' is not mapped"),
         ('[inputs]\nlatent = "z"\nlatent_size = 9\n', "gan.onnx", "latent_size is 9"),
+        ('[inputs]\nlatent = "z"\n[sound]\nsustain_seconds = [0.5, 7]\n', "gan.onnx", "sustain 0.5..7"),
+        ('[inputs]\nlatent = "z"\n[sound]\nnote_low = -1000\n', "gan.onnx", "note_low"),
         ('[inputs]\nlatent = "z"\n[output]\naudio = "sound"\n', "gan.onnx", "one of its outputs: 'wav'"),
         ('[inputs]\nlatent = "z"\n[output]\nlayout = "NS"\n', "gan.onnx", "has 3 sizes"),
         ('[inputs]\nlatent = "z"\n[points]\nmine = [1, 2]\n', "gan.onnx", "does not have 8 numbers"),
