@@ -19,7 +19,7 @@ from neuralsynth.design.asking import Asked, asked_for
 from neuralsynth.design.plan import Output
 from neuralsynth.errors import ModelError, PresetError
 from neuralsynth.model import InstrumentModel
-from neuralsynth.patch import Patch
+from neuralsynth.patch import Patch, latent_of
 from neuralsynth.preset import bare_preset, load_preset, save_preset, shipped_folder, shipped_models
 from neuralsynth.preset_sections import Sound
 from neuralsynth.prior import (
@@ -300,6 +300,23 @@ def test_sounds_around_a_preset_stay_where_the_prior_lies(shelf):
     away = np.array([[s.changes.get(f"latent.{i}", 0.0) for i in (1, 2)] for s in plain[1:]])
     assert np.abs(away).max() > 3.0  # without a prior nothing holds them
     assert all("sound.random" not in s.changes for s in (*sounds, *plain))
+
+
+def test_a_way_between_two_draws_of_a_model_goes_straight_and_ends_at_both(shelf):
+    prior, paths = some_prior(2), []
+    for number in (3, 8):
+        preset = msgspec.structs.replace(load_preset(shelf / "with.toml"), sound=Sound(random=number))
+        paths.append(shelf / f"draw-{number}.toml")
+        save_preset(preset, paths[-1])
+    planner = asked_for(Asked(between=(str(paths[0]), str(paths[1])), steps=5, output=SHORT)).planner
+    latents = [latent_of(planner.preset(planner.planned(i)).sound, planner_spec(shelf)) for i in range(5)]
+    np.testing.assert_allclose(latents[0], prior.draw(3), atol=1e-5)
+    np.testing.assert_allclose(latents[4], prior.draw(8), atol=1e-5)
+    np.testing.assert_allclose(latents[2], 0.5 * (prior.draw(3) + prior.draw(8)), atol=1e-5)
+
+
+def planner_spec(shelf):
+    return InstrumentModel.load(shelf / "with.onnx").spec
 
 
 def test_info_says_that_a_file_has_a_prior(shelf, capsys):

@@ -205,8 +205,10 @@ class Planner:
         has_one_model = len(set(self.job.models)) == 1
         changes = {} if has_one_model else {"morph.position": share}
         for name, knob in self._knobs[0].items():
-            if not has_one_model and name.startswith(("latent.", "axes.", "effects.", "morph.", "sound.random")):
+            if not has_one_model and name.startswith(("latent.", "axes.", "effects.", "morph.")):
                 continue  # what leads into another model is the morph
+            if name == "sound.random":
+                continue  # there is nothing between two draws; the latent has their ends
             if name in other and other[name] != own[name]:
                 if name.startswith("latent."):
                     changes[name] = _rounded(own[name] + share * (other[name] - own[name]))
