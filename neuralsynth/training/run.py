@@ -51,7 +51,7 @@ from neuralsynth.training.vae import Vae
 from neuralsynth.training.watch import Bar, Keeper, Log
 
 #: What of the budget is kept for points, axes, export and prior: seconds, and the least and the most share of it.
-RESERVE_SECONDS, LEAST_RESERVE, MOST_RESERVE = 18.0, 0.04, 0.3
+RESERVE_SECONDS, LEAST_RESERVE, MOST_RESERVE = 18.0, 0.04, 0.4
 #: A training that is slower than timed ends this far over its budget, with the average of what it has.
 MOST_OVERRUN = 1.08
 TIMED_STEPS = 8
