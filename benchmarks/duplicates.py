@@ -38,7 +38,7 @@ from neuralsynth.analysis import distance
 from neuralsynth.design.choose import DUPLICATE_DB, most_varied, near_duplicates
 from neuralsynth.design.descriptors import measured
 from neuralsynth.design.layout import map_2d
-from neuralsynth.model import Decoded, InstrumentModel
+from neuralsynth.model import InstrumentModel
 from neuralsynth.preset import shipped_models
 from neuralsynth.sound.rows import SpectrumRows, VoiceSound
 from neuralsynth.sound.texture import texture_arrays
@@ -98,7 +98,6 @@ class Player:
         decoded = self.model.decode(
             np.array([note.latent]), np.array([float(note.note)]), np.array([note.velocity / 127.0])
         )
-        assert isinstance(decoded, Decoded)
         one = decoded.note(0, self.model.spec.grid())
         pool = self._pool(note.point)
         pool.reset()

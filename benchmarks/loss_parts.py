@@ -26,7 +26,6 @@ from neuralsynth.analysis import distance
 from neuralsynth.analysis.folder import read_folder
 from neuralsynth.errors import NeuralSynthError, RecordingError
 from neuralsynth.instrument import Instrument
-from neuralsynth.model import Decoded
 from neuralsynth.scoring import play_spectrum
 from neuralsynth.scoring.hearing import Ears, Heard
 from neuralsynth.scoring.rivals import held
@@ -58,7 +57,6 @@ def _measure_one(instrument: Instrument, one: Heard) -> dict[str, float]:
     sustain = (spec.sustain.start_seconds, spec.sustain.end_seconds) if spec.sustain else None
     tuning, rate = float(hz_to_note(one.analysis.pitch_hz)), one.sample_rate
     decoded = instrument.model.decode(instrument.latent[None], np.array([one.note]), np.array([one.velocity / 127.0]))
-    assert isinstance(decoded, Decoded)
     plain = decoded.note(0, spec.grid())
     own = _at_level_of(own, plain)
     counts = np.gradient(own.grid.frame_seconds) * (np.arange(own.grid.n_frames) < one.analysis.n_valid_frames)

@@ -5,6 +5,7 @@
     python export/build.py --recordings FOLDER                     every recipe beside this file, into presets/
     python export/build.py --recordings FOLDER cello --into /tmp   one of them, elsewhere
     python export/build.py --recordings FOLDER --only-quality      figures of measured.csv into finished instruments
+    python export/build.py --recordings FOLDER --only-prior        the prior of finished instruments fitted anew
 
 For each recipe: a *twin* is trained without every fifth pitch and scored on those (`neuralsynth score`), then the
 instrument is trained on every recording, gets the twin's figures into its spec, and is checked: it loads through the
@@ -32,6 +33,7 @@ import numpy as np
 from neuralsynth.analysis.folder import Folder, read_folder
 from neuralsynth.errors import NeuralSynthError, UsageError
 from neuralsynth.spec import Quality, Texture
+from neuralsynth.training.augment import APART, Batches
 from neuralsynth.training.config import TrainConfig, VaeConfig
 
 HERE = Path(__file__).parent
@@ -75,9 +77,11 @@ def main() -> int:
     parser.add_argument("--without-twin", action="store_true", help="do not measure quality on left-out pitches")
     parser.add_argument("--only-texture", action="store_true", help="measure the texture of finished instruments anew")
     parser.add_argument("--only-quality", action="store_true", help="put judge.py's figures into finished instruments")
+    parser.add_argument("--only-prior", action="store_true", help="fit the prior of finished instruments anew")
     options = parser.parse_args()
     names = options.recipes or sorted(path.stem for path in HERE.glob("*.toml"))
     make = retexture if options.only_texture else requality if options.only_quality else build
+    make = reprior if options.only_prior else make
     try:
         checks = [make(name, options) for name in names]
     except NeuralSynthError as error:
@@ -129,21 +133,41 @@ def build(name: str, options: argparse.Namespace) -> bool:
 
 def retexture(name: str, options: argparse.Namespace) -> bool:
     """Measure the texture of a finished instrument anew, from its recordings, and put it into its spec."""
-    from neuralsynth.training.checkpoints import Run
     from neuralsynth.training.points import sustain_region
-    from neuralsynth.training.prepare import prepare
     from neuralsynth.training.texture import measure_texture
 
-    recipe, model = read_recipe(name), options.into / f"{name}.onnx"
-    with tempfile.TemporaryDirectory(prefix="texture-") as work:
-        run = Run((options.work or Path(work)) / f"{name}.run")
-        run.create()
-        folder = read_folder(options.recordings / recipe.folder)
-        table = prepare(folder, recipe.config(options.threads), run, None, options.threads, lambda _: None).train
+    model, table = options.into / f"{name}.onnx", trained_on(name, options).table
     texture = measure_texture(table, sustain_region(table))
     publish(model, options.into, texture=texture)
     print(f"{model.name}: {texture}")
     return True
+
+
+def reprior(name: str, options: argparse.Namespace) -> bool:
+    """Fit the prior of a finished instrument anew, from its recordings; its encoder lies beside it."""
+    from neuralsynth.training.posterior import add_prior
+
+    model = options.into / f"{name}.onnx"
+    prior = add_prior(model, trained_on(name, options)).prior
+    assert prior is not None  # it was added just now
+    print(f"{model.name}: {len(prior.couplings)} couplings, {prior.size} numbers draw a sound", flush=True)
+    return True
+
+
+def trained_on(name: str, options: argparse.Namespace) -> Batches:
+    """The recordings of a recipe as its training drew them."""
+    from neuralsynth.training.checkpoints import Run
+    from neuralsynth.training.cycles import suited
+    from neuralsynth.training.prepare import prepare
+
+    recipe = read_recipe(name)
+    folder, config = read_folder(options.recordings / recipe.folder), recipe.config(options.threads)
+    with tempfile.TemporaryDirectory(prefix="analyses-") as work:
+        run = Run((options.work or Path(work)) / f"{name}.run")
+        run.create()
+        config = suited(config) if folder.holds_cycles else config
+        data = prepare(folder, config, run, None, options.threads, lambda _: None)
+    return Batches(data.train, config.seed, config.batch_size, APART if folder.holds_cycles else None)
 
 
 def requality(name: str, options: argparse.Namespace) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from neuralsynth.model import Decoded, InstrumentModel
+from neuralsynth.model import InstrumentModel
 from neuralsynth.spectrum import NoteSpectrum
 
 HEARD_DB = 85.0  # under the loudest partial or band of the target
@@ -57,7 +57,6 @@ def _played_db(model: InstrumentModel, latents: np.ndarray, note: float, velocit
     """What latents decode to, `[N, T, R]` in dB."""
     n, detail = len(latents), model.spec.detail
     decoded = model.decode(latents.astype(np.float32), np.full(n, note), np.full(n, velocity))
-    assert isinstance(decoded, Decoded)
     assert detail is not None
     return _levels_db(decoded.partials, decoded.noise, detail.n_partials)
 

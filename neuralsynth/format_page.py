@@ -18,9 +18,10 @@ from neuralsynth.errors import UsageError
 from neuralsynth.knobs import Knob
 from neuralsynth.performance import Program, ProgramRange
 from neuralsynth.preset_sections import SECTIONS, Layer
+from neuralsynth.prior import Coupling, Prior
 from neuralsynth.routes import DESTINATIONS, SOURCES, Destination, DestinationName, Route, SourceName, destination
 from neuralsynth.settings import Choice, FileName, NumberList, Numbers, PresetName, Setting, Switch, Text, settings_of
-from neuralsynth.spec import Detail, InstrumentSpec, LatentAxis, Provenance, Quality, Sustain, Texture, Traits
+from neuralsynth.spec import Detail, InstrumentSpec, LatentAxis, Provenance, Quality, Sustain, Texture, Traits, Waveform
 from neuralsynth.storage import whole_file
 from neuralsynth.toml_file import toml_value
 
@@ -33,7 +34,8 @@ _SPEC_SAYS = {
     "family": "the kind of model: `vae`, `gan`, …",
     "name": "for people",
     "sample_rate": "Hz of the recordings; the instrument plays at any rate",
-    "frame_seconds": "times of the T frames, from 0 up",
+    "waveform": "of kind `waveform`, how its audio is heard, see below; without it the file cannot be played",
+    "frame_seconds": "times of the T frames, from 0 up; of kind `waveform` those of the grid on which audio is heard",
     "band_edges_hz": "edges of the B noise bands",
     "n_partials": "P",
     "latent_size": "Z",
@@ -41,6 +43,7 @@ _SPEC_SAYS = {
     "points": "named places in latent space, Z numbers each, the detail left out",
     "default_point": "the point a preset gets when it names none",
     "axes": "named directions in latent space, see below",
+    "prior": "where in the latent space plausible sounds lie, see below; null where that is not known",
     "traits": "range, dynamics, sustain and texture of points that have their own, see below",
     "note_low": "lowest recorded MIDI note",
     "note_high": "highest recorded MIDI note",
@@ -54,8 +57,11 @@ _SPEC_SAYS = {
     "quality": "how close it is, measured, see below; null where no recording could be left out",
 }
 _PARTS = {
+    "waveform": Waveform,
     "detail": Detail,
     "axes": LatentAxis,
+    "prior": Prior,
+    "couplings": Coupling,
     "traits": Traits,
     "sustain": Sustain,
     "texture": Texture,
@@ -186,7 +192,7 @@ def _spec_table() -> str:
 
 def _type_name(kind: object) -> str:
     text = getattr(kind, "__name__", str(kind)) if not hasattr(kind, "__args__") else str(kind)
-    return text.replace("neuralsynth.spec.", "").replace("typing.", "").replace("|", "or").replace("NoneType", "null")
+    return re.sub(r"neuralsynth\.\w+\.", "", text).replace("typing.", "").replace("|", "or").replace("NoneType", "null")
 
 
 def main(path: Path) -> None:

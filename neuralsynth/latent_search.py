@@ -199,7 +199,6 @@ class LatentSearch:
     def _compare(self, latent: np.ndarray, velocity: np.ndarray) -> np.ndarray:
         """Weighted differences of decoded notes to the recording, `[N, n · N_BANDS + 1]` in dB."""
         decoded = self._model.decode(latent, np.full(len(latent), self._note), velocity)
-        assert isinstance(decoded, Decoded)
         differences = _robust(self._bands_db(decoded) - self._target) * self._weights[:, None]
         vibrato = _VIBRATO_DB_PER_CENT * (self._vibrato_cents(decoded) - self._vibrato)
         return np.concatenate([differences.reshape(len(latent), -1), vibrato[:, None]], axis=1)

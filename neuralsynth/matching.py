@@ -24,7 +24,7 @@ from neuralsynth.envelope_fit import fit_envelope
 from neuralsynth.errors import PresetError, one_line
 from neuralsynth.instrument import Instrument
 from neuralsynth.latent_search import LatentSearch, Place
-from neuralsynth.model import Decoded, InstrumentModel
+from neuralsynth.model import InstrumentModel
 from neuralsynth.model_encoder import Encoder
 from neuralsynth.preset import Preset, find_preset, load_preset, save_with_model, shipped_presets
 from neuralsynth.preset_sections import Envelope, Sound
@@ -213,7 +213,6 @@ class _Matching:
         spec = self._model.spec
         note = np.clip(self._note, spec.note_low, spec.note_high)
         decoded = self._model.decode(place.latent[None], np.array([note]), np.array([place.velocity / 127.0]))
-        assert isinstance(decoded, Decoded)
         heard = self._heard
         return fit_envelope(
             heard.audio, heard.sample_rate, self._analysis, decoded.note(0, self._grid), self._base.envelope

@@ -18,6 +18,7 @@ from neuralsynth.model_gate import approve
 from neuralsynth.regular_file import read_regular_file
 from neuralsynth.spec import METADATA_KEY, InstrumentSpec
 from neuralsynth.spectrum import NoteSpectrum, SpectrumGrid
+from neuralsynth.waveform import Listener
 
 MAX_FILE_BYTES = 64 << 20
 MAX_BATCH = 64  # notes in one run of the graph, which bounds its memory
@@ -32,7 +33,7 @@ OUTPUTS = {"spectral": ("partials", "ratios", "cents", "noise"), "waveform": ("a
 
 @dataclass(frozen=True)
 class Decoded:
-    """`N` notes of a spectral instrument, all float32."""
+    """`N` notes, all float32."""
 
     partials: np.ndarray  # [N, T, P] linear amplitude
     ratios: np.ndarray  # [N, P]
@@ -42,13 +43,6 @@ class Decoded:
     def note(self, index: int, grid: SpectrumGrid) -> NoteSpectrum:
         """One of the notes."""
         return NoteSpectrum(grid, self.partials[index], self.ratios[index], self.cents[index], self.noise[index])
-
-
-@dataclass(frozen=True)
-class DecodedAudio:
-    """`N` notes of a waveform instrument."""
-
-    audio: np.ndarray  # float32 [N, C, S]
 
 
 class InstrumentModel:
@@ -64,6 +58,7 @@ class InstrumentModel:
             raise ModelError(f"{path}: is no neuralsynth instrument (its metadata has no key {METADATA_KEY!r})")
         self.spec = InstrumentSpec.from_json(metadata[METADATA_KEY], str(path))
         self.latent_reach = latent_reach(self.spec)
+        self._listener = Listener(self.spec) if self.spec.waveform else None
 
     @classmethod
     def load(cls, path: Path | str) -> InstrumentModel:
@@ -79,36 +74,53 @@ class InstrumentModel:
 
     def __getstate__(self) -> dict:
         """What travels to another process: all that the file says, but not the graph; a copy cannot decode."""
-        return self.__dict__ | {"_session": None}
+        return self.__dict__ | {"_session": None, "_listener": None}
 
     @property
     def can_decode(self) -> bool:
         """Whether the graph is here."""
         return self._session is not None
 
-    def decode(self, latent: np.ndarray, note: np.ndarray, velocity: np.ndarray) -> Decoded | DecodedAudio:
+    def decode(self, latent: np.ndarray, note: np.ndarray, velocity: np.ndarray) -> Decoded:
         """Decode a batch: latent `[N, Z]` (or its character), MIDI note `[N]` with fractions, velocity `[N]` 0..1.
 
         Inputs are clipped to where the file was tried: velocity to 0..1, note to 0..127, latent to `latent_reach`.
+        What a graph of kind `waveform` gives is heard as spectra (`waveform`).
 
         Raises:
-            UsageError: shapes that do not fit.
+            UsageError: shapes that do not fit, or audio of which the file does not say how to hear it.
             ModelError: the graph fails or gives numbers that are not finite.
         """
         if not self.can_decode:
             raise ModelError(f"{self.path}: cannot be decoded in this process")
-        outputs = self.run(*self._clipped(latent, note, velocity))
-        for name, value in outputs.items():
-            if not np.isfinite(value).all():
-                raise ModelError(f"{self.path}: decodes to {name} that are not finite")
-        if self.spec.kind == "waveform":
-            return DecodedAudio(np.clip(outputs["audio"], -MAX_GAIN, MAX_GAIN))
+        inputs = self._clipped(latent, note, velocity)
+        outputs = self._finite(*inputs) if self.spec.kind == "spectral" else self._heard(*inputs)
         return Decoded(
             partials=np.clip(outputs["partials"], 0.0, MAX_GAIN),
             ratios=np.clip(outputs["ratios"], *RATIOS),
             cents=np.clip(outputs["cents"], -MAX_CENTS, MAX_CENTS),
             noise=np.clip(outputs["noise"], 0.0, MAX_GAIN),
         )
+
+    def _finite(self, *inputs: np.ndarray) -> dict[str, np.ndarray]:
+        """The outputs of a batch by name, if all is finite."""
+        outputs = self.run(*inputs)
+        for name, value in outputs.items():
+            if not np.isfinite(value).all():
+                raise ModelError(f"{self.path}: decodes to {name} that are not finite")
+        return outputs
+
+    def _heard(self, *inputs: np.ndarray) -> dict[str, np.ndarray]:
+        """Spectra of the audio of a batch, as the outputs that a spectral graph has."""
+        if self._listener is None:
+            raise UsageError(f"{self.path}: does not say how its audio is heard; wrap it with: neuralsynth adopt")
+
+        def audio(*some: np.ndarray) -> np.ndarray:
+            return np.clip(self._finite(*some)["audio"], -MAX_GAIN, MAX_GAIN)
+
+        spectra = self._listener.spectra(audio, *inputs)
+        names = OUTPUTS["spectral"]
+        return {name: np.stack([getattr(s, name) for s in spectra]).astype(np.float32) for name in names}
 
     def run(self, latent: np.ndarray, note: np.ndarray, velocity: np.ndarray) -> dict[str, np.ndarray]:
         """The graph's own outputs by name, nothing clipped: for the trial and for the golden pair."""

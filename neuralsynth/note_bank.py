@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from neuralsynth import waveform
 from neuralsynth.model import Decoded, InstrumentModel
 from neuralsynth.sound.layout import RowArrays
 from neuralsynth.sound.rows import NoteRows, SpectrumRows, VoiceSound
@@ -48,7 +49,8 @@ class NoteBank:
     def __init__(self, model: InstrumentModel, latent: np.ndarray, spec: InstrumentSpec | None = None) -> None:
         """Lay out the velocity layers between the softest and the loudest recorded one; decode nothing yet."""
         self.spec = spec = spec or model.spec
-        count = N_LAYERS if spec.velocity_high > spec.velocity_low else 1
+        most = N_LAYERS if spec.waveform is None else waveform.N_LAYERS
+        count = most if spec.velocity_high > spec.velocity_low else 1
         self.model, self.latent = model, latent
         self.velocities = np.linspace(spec.velocity_low, spec.velocity_high, count)
         self.rows = SpectrumRows(spec.grid())
@@ -131,7 +133,6 @@ class NoteBank:
         notes = np.repeat(np.array(keys, np.float32), n_layers)
         velocities = np.tile(self.velocities / 127.0, len(keys)).astype(np.float32)
         decoded = self.model.decode(np.tile(latent, (len(notes), 1)), notes, velocities)
-        assert isinstance(decoded, Decoded)  # `Patch` refuses other kinds
         return [self._rising(decoded, slice(i * n_layers, (i + 1) * n_layers)) for i in range(len(keys))]
 
     def layers_for(

@@ -15,7 +15,7 @@ from neuralsynth.model import InstrumentModel
 from neuralsynth.note_bank import LEVEL_LAW_DB_PER_DECADE, NoteBank
 from neuralsynth.panel import Panel
 from neuralsynth.preset import Preset, bare_preset, find_preset, load_preset, named_preset
-from neuralsynth.preset_sections import Layer
+from neuralsynth.preset_sections import Layer, Sound
 from neuralsynth.routes import destination
 from neuralsynth.sound.layout import MAX_CONTROLS
 from neuralsynth.sound.rows import VoiceSound
@@ -39,11 +39,12 @@ class Patch:
                 is of a kind that cannot be played.
         """
         self.preset, self.model, self.path = preset, model, path
-        if model.spec.kind != "spectral":
-            raise PresetError(f"{path}: its model is of kind {model.spec.kind!r}; this version plays 'spectral' ones")
+        if model.spec.kind == "waveform" and model.spec.waveform is None:
+            raise PresetError(f"{path}: its model does not say how its audio is heard; wrap it with: neuralsynth adopt")
         self._check_routes()
-        self.latent = self._latent(preset.sound.point, preset.sound.axes, preset.sound.latent)
-        named = preset.sound.point or (model.spec.default_point if preset.sound.latent is None else None)
+        self.latent, sound = self._latent(preset.sound), preset.sound
+        is_nameless = sound.latent is not None or (sound.random > 0 and sound.point is None)
+        named = None if is_nameless else sound.point or model.spec.default_point
         self.bank = NoteBank(model, self.latent, model.spec.around(named) if named else model.spec.at(self.latent))
         self.zones: tuple[tuple[Layer, Patch], ...] = ((Layer(""), self),)
         other = self._morph_end()
@@ -112,22 +113,24 @@ class Patch:
         decibels = LEVEL_LAW_DB_PER_DECADE * np.log10(max(velocity, 1.0) / max(covered, 1.0))
         return float(10.0 ** (sensitivity * decibels / 20.0))
 
-    def _latent(
-        self, point: str | None, axes: dict[str, float], numbers: tuple[float, ...] | None = None
-    ) -> np.ndarray:
-        """A point of the model, or a place given by its numbers, moved along named axes."""
+    def _latent(self, sound: Sound) -> np.ndarray:
+        """The place in the model that a sound names, gives or leaves to the prior, moved along named axes."""
         spec = self.model.spec
-        point = point or spec.default_point
-        if point not in spec.points:
-            raise PresetError(f"{self.path}: point {point!r} is unknown; use one of {', '.join(sorted(spec.points))}")
-        latent = spec.place(spec.points[point] if numbers is None else self._checked_latent(numbers))
-        for name, position in axes.items():
+        if (sound.point or spec.default_point) not in spec.points:
+            known = ", ".join(sorted(spec.points))
+            raise PresetError(f"{self.path}: point {sound.point!r} is unknown; use one of {known}")
+        if sound.latent is not None:
+            self._check_latent(sound.latent)
+        if sound.random and spec.prior is None:
+            raise PresetError(f"{self.path}: [sound]: random is {sound.random}, but this model has no prior; use 0")
+        latent = latent_of(sound, spec)
+        for name, position in sound.axes.items():
             self._check_axis(name)
             latent += self._along(name, position)
         return latent
 
-    def _checked_latent(self, numbers: tuple[float, ...]) -> tuple[float, ...]:
-        """The numbers of a place in the model's latent space, if they fit it."""
+    def _check_latent(self, numbers: tuple[float, ...]) -> None:
+        """Refuse numbers of a place that do not fit the model's latent space."""
         spec, reach = self.model.spec, self.model.latent_reach
         if len(numbers) not in (spec.latent_size, spec.character_size):
             sizes = " or ".join(str(n) for n in sorted({spec.character_size, spec.latent_size}))
@@ -137,7 +140,6 @@ class Patch:
                 raise PresetError(
                     f"{self.path}: [sound]: latent.{i} is {number:g}; use a number from {-reach:g} to {reach:g}"
                 )
-        return numbers
 
     def _along(self, axis: str, position: float) -> np.ndarray:
         """The step in the latent space to a position on a named axis."""
@@ -164,7 +166,7 @@ class Patch:
         """The patch at the other end of the morph, None without one."""
         morph = self.preset.morph
         if morph.point:
-            self._latent(morph.point, {})
+            self._latent(Sound(point=morph.point))
         if not morph.to:
             return None
         file = named_preset(morph.to, self.path.parent, f"{self.path}: [morph]: to")
@@ -179,7 +181,7 @@ class Patch:
             own, velocities = self.bank, self.bank.velocities.tolist()
             directions[0] = lambda keys: far.layers_for(velocities, own.rows.grid, keys, own.region)
         elif self.preset.morph.point:
-            directions[0] = self._at(self._latent(self.preset.morph.point, self.preset.sound.axes))
+            directions[0] = self._at(self._latent(Sound(self.preset.morph.point, self.preset.sound.axes)))
         for i, name in enumerate(self.panel.controls):
             section, _, key = name.partition(".")
             for side, end in enumerate((-1.0, 1.0)):
@@ -209,6 +211,18 @@ class Patch:
         else:
             tuning = Tuning.equal(settings.a4_hz)
         return stretched(tuning, settings.stretch) if settings.stretch else tuning
+
+
+def latent_of(sound: Sound, spec: InstrumentSpec) -> np.ndarray:
+    """The latent `[Z]` float32 of a sound before its axes: its own numbers, its point, and for the rest a draw."""
+    latent = spec.place([])
+    if sound.random and spec.prior is not None:
+        latent = spec.prior.draw(sound.random)
+    if sound.latent is not None:
+        latent[: len(sound.latent)] = sound.latent
+    elif sound.point or not sound.random:
+        latent[: spec.character_size] = spec.points[sound.point or spec.default_point]
+    return latent
 
 
 def _without_morph(preset: Preset) -> Preset:

@@ -15,6 +15,7 @@ MAX_ROUTES = 32
 MAX_LAYERS = 128
 #: Numbers of a raw latent, and how far one may ever go; the model's own size and reach are checked when it is there.
 MAX_LATENT, LARGEST_LATENT = 2048, 1000.0
+MOST_RANDOM = 999_999_999
 
 _SHAPES = ("sine", "triangle", "saw_up", "saw_down", "square", "sample_hold", "smooth_random")
 _Attack = Annotated[float, knob(0.0, 20.0, "s", 0.35, "from key press to full level")]
@@ -25,7 +26,7 @@ _Pan = Annotated[float, knob(-1.0, 1.0, "", 1.0, "-1 is left, 1 is right")]
 
 
 class Sound(msgspec.Struct, frozen=True):
-    """What is decoded from the model, and its level and tuning. Without `point` and `latent`, its default point."""
+    """What is decoded from the model, and its level and tuning. Without a place, the model's default point."""
 
     point: Annotated[str | None, Text("", says="a named point of the model")] = None
     axes: Annotated[dict[str, float], Numbers("", -1.0, 1.0, "positions along named axes of the model")] = {}
@@ -44,6 +45,9 @@ class Sound(msgspec.Struct, frozen=True):
         tuple[float, ...] | None,
         NumberList("", -LARGEST_LATENT, LARGEST_LATENT, MAX_LATENT, "instead of a point, a place of its own"),
     ] = None
+    random: Annotated[
+        int, knob(0, MOST_RANDOM, "", 1.0, "above 0, what `point` and `latent` leave open is drawn by this number")
+    ] = 0
 
     def __post_init__(self) -> None:
         """Refuse two places."""

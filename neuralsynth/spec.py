@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 
 from neuralsynth.errors import ModelError
+from neuralsynth.prior import Prior, complaints
 from neuralsynth.spectrum import SpectrumGrid
 
 FORMAT_VERSION = 1
@@ -63,6 +64,18 @@ class Detail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def size(self) -> int:
         """How many numbers of the latent they are."""
         return self.n_functions * (self.n_partials + self.n_bands)
+
+
+class Waveform(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How audio of kind `waveform` is heard: what its graph really takes, and where on the keyboard its sound lies.
+
+    Where it takes no note, `sounds_at` is the key (MIDI, with fraction) that plays the sound as it is.
+    """
+
+    takes_note: bool
+    takes_velocity: bool
+    is_pitched: bool
+    sounds_at: float = 60.0
 
 
 class Traits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -121,7 +134,8 @@ class InstrumentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     family: str
     name: str
     sample_rate: int  # Hz of the recordings; playing works at any rate
-    frame_seconds: list[float] = []  # [T]
+    waveform: Waveform | None = None  # of kind waveform
+    frame_seconds: list[float] = []  # [T]; of kind waveform the grid on which audio is heard
     band_edges_hz: list[float] = []  # [B + 1]
     n_partials: int = 0
     latent_size: int  # Z, the detail included
@@ -129,6 +143,7 @@ class InstrumentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     points: dict[str, list[float]]  # `character_size` numbers each
     default_point: str
     axes: dict[str, LatentAxis] = {}
+    prior: Prior | None = None
     traits: dict[str, Traits] = {}  # of points that differ from the file as a whole
     note_low: int
     note_high: int
@@ -268,8 +283,14 @@ def _check(spec: InstrumentSpec, where: str) -> None:
     z = spec.character_size
     require(all(len(v) == z for v in vectors), f"a point or axis does not have {z} numbers")
     require(all(math.isfinite(x) and abs(x) < 1e3 for v in vectors for x in v), "a latent number is not finite or huge")
+    if spec.prior is not None:
+        for complaint in complaints(spec.prior, z, spec.latent_size - z):
+            require(False, f"prior: {complaint}")
     require(8_000 <= spec.sample_rate <= 384_000, f"sample_rate is {spec.sample_rate}; use 8000 to 384000 Hz")
-    if spec.kind == "spectral":
+    if spec.waveform is not None:
+        require(spec.kind == "waveform", "it has a waveform, but its kind is spectral")
+        require(0.0 <= spec.waveform.sounds_at <= 127.0, "waveform: sounds_at must lie in 0 to 127")
+    if spec.kind == "spectral" or spec.waveform is not None:
         _check_grid(spec, require)
     require(spec.traits.keys() <= spec.points.keys(), "traits has a name that is no point")
     _check_traits(spec, spec, require)
@@ -288,7 +309,7 @@ def _check_detail(spec: InstrumentSpec, require) -> None:
 def _check_traits(own: InstrumentSpec | Traits, spec: InstrumentSpec, require) -> None:
     require(0 <= own.note_low <= own.note_high <= 127, "note_low..note_high must lie in 0..127")
     require(0 <= own.velocity_low <= own.velocity_high <= 127, "velocity_low..velocity_high must lie in 0..127")
-    if own.sustain is not None and spec.kind == "spectral":
+    if own.sustain is not None and spec.frame_seconds:
         s = own.sustain
         require(
             math.isfinite(s.start_seconds) and 0 <= s.start_seconds < s.end_seconds <= spec.frame_seconds[-1],

@@ -15,16 +15,20 @@ PACKAGE = Path(__file__).parents[1] / "neuralsynth"
 #: From the ground up; a module may import from its own floor and from those before it.
 FLOORS = [
     ["errors"],
-    ["units", "events", "knobs", "storage", "regular_file", "spectrum"],
+    ["units", "events", "knobs", "storage", "regular_file", "spectrum", "prior"],
     ["spec", "audiofile", "checking", "toml_file"],
     ["settings"],
     ["sound", "analysis", "effect_table", "plugin_list", "midi", "tuning", "keyboard", "held_voices"],
     [
+        "waveform",
         "model_graph",
         "model_trial",
         "model_gate",
         "model",
         "model_encoder",
+        "adoption_graph",
+        "adoption_pair",
+        "adoption",
         "preset_sections",
         "routes",
         "preset",
@@ -53,7 +57,7 @@ FLOORS = [
 #: Outside library -> the modules that may import it.
 HOMES = {
     "onnxruntime": {"model", "training.export"},
-    "onnx": {"model_graph", "model_trial", "training.export"},
+    "onnx": {"model_graph", "model_trial", "adoption_graph", "training.export"},
     "pedalboard": {"effects"},
     "soundfile": {"audiofile"},
     "parselmouth": {"analysis.pitch"},

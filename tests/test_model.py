@@ -136,16 +136,19 @@ def test_wrong_shapes_are_told(tiny, latent, note, velocity):
         InstrumentModel.load(tiny).decode(latent, note, velocity)
 
 
-def test_a_waveform_instrument_decodes_to_audio(tmp_path):
+def test_a_waveform_file_runs_but_must_say_how_it_is_heard(tmp_path):
     spec = msgspec.structs.replace(
         tiny_spec(), kind="waveform", frame_seconds=[], band_edges_hz=[], n_partials=0, family="gan"
     )
     model = waveform_model(spec)
     path = tmp_path / "wave.onnx"
     path.write_bytes(model.SerializeToString())
-    decoded = InstrumentModel.load(path).decode(np.zeros((3, 2)), [60, 61, 62], [0.0, 0.5, 1.0])
-    assert decoded.audio.shape == (3, 1, 100)
-    assert np.allclose(decoded.audio[:, 0], np.array([[0.0], [0.5], [1.0]]) * np.sin(np.arange(100)), atol=1e-6)
+    inputs = np.zeros((3, 2), np.float32), np.array([60, 61, 62], np.float32), np.array([0.0, 0.5, 1.0], np.float32)
+    audio = InstrumentModel.load(path).run(*inputs)["audio"]
+    assert audio.shape == (3, 1, 100)
+    assert np.allclose(audio[:, 0], np.array([[0.0], [0.5], [1.0]]) * np.sin(np.arange(100)), atol=1e-6)
+    with pytest.raises(UsageError, match="neuralsynth adopt"):
+        InstrumentModel.load(path).decode(*inputs)
 
 
 def waveform_model(spec: InstrumentSpec) -> onnx.ModelProto:

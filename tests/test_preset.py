@@ -318,8 +318,8 @@ PLAYED = {
     "tuning": ('scale = "a.scl"\nkeyboard = "a.kbm"\na4_hz = 415.3\nstretch = 0.5\n', Tuning("a.scl", "a.kbm", 415.3, 0.5)),
     "morph": ('to = "b.onnx"\nposition = 0.5\n', Morph("b.onnx", "", 0.5)),
     "sound": (('point = "p"\naxes = { x = 0.5 }\ngain_db = 1\ntranspose_semitones = 2\ntune_cents = 3\n'
-              "velocity_sensitivity = 0.5\nvelocity_curve = -0.5\nnoise_db = -6\npan = 0.25\ntexture = 0.75\ndynamics = -1\n"),
-              Sound("p", {"x": 0.5}, 1.0, 2, 3.0, 0.5, -0.5, -6.0, 0.25, 0.75, -1.0)),
+              "velocity_sensitivity = 0.5\nvelocity_curve = -0.5\nnoise_db = -6\npan = 0.25\ntexture = 0.75\ndynamics = -1\nrandom = 7\n"),
+              Sound("p", {"x": 0.5}, 1.0, 2, 3.0, 0.5, -0.5, -6.0, 0.25, 0.75, -1.0, None, 7)),
 }  # fmt: skip
 
 

@@ -17,6 +17,7 @@ import torch
 from neuralsynth.analysis import NoteAnalysis
 from neuralsynth.audiofile import write_audio
 from neuralsynth.errors import CheckpointError, OutputError, RecordingError, UsageError
+from neuralsynth.model import InstrumentModel
 from neuralsynth.spectrum import NoteSpectrum, SpectrumGrid, stretched_ratios
 from neuralsynth.units import note_to_hz
 
@@ -206,6 +207,14 @@ def test_the_log_holds_losses_pictures_and_sounds(trained):
     log.Reload()
     tags = log.Tags()
     assert "score_db" in tags["scalars"] and tags["images"] and tags["audio"]
+
+
+def test_a_trained_instrument_has_a_prior_of_its_own_places(trained):
+    spec = InstrumentModel.load(trained[0].model_path).spec
+    assert spec == trained[0].spec
+    characters = np.array([spec.prior.draw(seed)[: spec.character_size] for seed in range(1, 101)], np.float64)
+    usual = np.quantile(spec.prior.log_density(characters), 0.1)
+    assert spec.prior.log_density(np.array([spec.points["tone"]]))[0] > usual
 
 
 def test_the_spec_tells_what_was_trained(folder, trained):

@@ -23,6 +23,7 @@ _COMMANDS = {
     "play": "playing",
     "sfz": "designing",
     "train": "making",
+    "adopt": "adopting",
     "score": "reports",
     "match": "matching",
     "design": "batching",

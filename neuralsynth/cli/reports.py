@@ -110,6 +110,7 @@ def _facts(instrument) -> list[tuple[str, str]]:
         *(("layer", _layer(layer, zone)) for layer, zone in instrument.zones if preset.layers),
         ("model", f"{instrument.model.path.name}, {spec.family}, {spec.kind}, {latent_size(spec)}"),
         ("range", f"{note_name(spec.note_low)} to {note_name(spec.note_high)} ({spec.note_low} to {spec.note_high})"),
+        *_waveform(spec),
         ("velocities", layers),
         ("spectrum", spectrum),
         ("sustain", sustain),
@@ -119,6 +120,8 @@ def _facts(instrument) -> list[tuple[str, str]]:
         (name, f"axis, {axis.low_value:.4g} to {axis.high_value:.4g} {axis.unit}  {axis.says}")
         for name, axis in spec.axes.items()
     ]
+    if spec.prior:
+        facts.append(("prior", "draws plausible sounds: design --random, or random = 1 under [sound] of a preset"))
     facts.append(("effects", ", ".join(e.type for e in preset.effects) or "none"))
     if spec.quality:
         q = spec.quality
@@ -126,6 +129,18 @@ def _facts(instrument) -> list[tuple[str, str]]:
         facts.append(("quality", f"{distances} on {q.n_recordings} recordings left out of training"))
     facts += [("licence", spec.licence), ("origin", spec.origin)]
     return facts
+
+
+def _waveform(spec) -> list[tuple[str, str]]:
+    """How the audio of an adopted instrument is heard; nothing for others."""
+    how = spec.waveform
+    if how is None:
+        return []
+    note = "follows the note" if how.takes_note else f"as it is at {how.sounds_at:g}, moved to the other keys"
+    heard = "as a note" if how.is_pitched else "as a hit"
+    return [
+        ("audio", f"{note}; {'follows the velocity' if how.takes_velocity else 'velocity is a gain'}; heard {heard}")
+    ]
 
 
 def _points(spec) -> list[tuple[str, str]]:

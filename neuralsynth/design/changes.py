@@ -15,6 +15,7 @@ from neuralsynth.checking import one_of, shown
 from neuralsynth.effect_table import EFFECTS, EffectSettings
 from neuralsynth.errors import UsageError
 from neuralsynth.knobs import Knob
+from neuralsynth.patch import latent_of
 from neuralsynth.preset import Preset
 from neuralsynth.preset_sections import SECTIONS
 from neuralsynth.settings import settings_of
@@ -40,6 +41,8 @@ def knobs_of(preset: Preset, spec: InstrumentSpec) -> dict[str, Knob]:
             name = f"{section}.{setting.name}"
             if isinstance(setting, Knob) and not name.startswith(_UNHEARD):
                 knobs[name] = setting
+    if spec.prior is None:
+        del knobs["sound.random"]
     knobs |= {f"axes.{name}": Knob(f"axes.{name}", -1.0, 1.0, 0.0) for name in spec.axes}
     numbers = range(1, spec.character_size + 1)
     knobs |= {f"latent.{i}": Knob(f"latent.{i}", -LATENT_REACH, LATENT_REACH, 0.0) for i in numbers}
@@ -70,7 +73,7 @@ def full_name(name: str, knobs: Mapping[str, Knob]) -> str:
 
 def values_of(preset: Preset, spec: InstrumentSpec) -> dict[str, float]:
     """Where every number of `knobs_of` stands."""
-    character, values = _character(preset, spec), {}
+    character, values = latent_of(preset.sound, spec), {}
     for name in knobs_of(preset, spec):
         section, _, key = name.partition(".")
         if section == "axes":
@@ -83,13 +86,6 @@ def values_of(preset: Preset, spec: InstrumentSpec) -> dict[str, float]:
         else:
             values[name] = float(getattr(getattr(preset, section), key))
     return values
-
-
-def _character(preset: Preset, spec: InstrumentSpec) -> list[float]:
-    """Where the preset stands in the model, `[character_size]`."""
-    own = preset.sound.latent
-    place = spec.points[preset.sound.point or spec.default_point] if own is None else own
-    return spec.place(place)[: spec.character_size].tolist()
 
 
 def changed(
@@ -105,7 +101,7 @@ def changed(
     knobs = knobs if knobs is not None else knobs_of(preset, spec)
     sections: dict[str, dict[str, float]] = {}
     axes, effects = dict(preset.sound.axes), [dict(effect.values) for effect in preset.effects]
-    latent, is_moved = list(_character(preset, spec)), False
+    latent, is_moved = latent_of(preset.sound, spec)[: spec.character_size].tolist(), False
     for name, value in changes.items():
         if name not in knobs:
             raise UsageError(f"knob {shown(name)} is unknown; use one of {one_of(name, knobs)}")
@@ -127,7 +123,7 @@ def changed(
     parts = {name: msgspec.structs.replace(getattr(preset, name), **values) for name, values in sections.items()}
     sound = msgspec.structs.replace(parts.get("sound", preset.sound), axes=axes)
     if is_moved:
-        detail = (preset.sound.latent or ())[spec.character_size :]
+        detail = () if "sound.random" in changes else (preset.sound.latent or ())[spec.character_size :]
         sound = msgspec.structs.replace(sound, point=None, latent=(*latent, *detail))
     chain = tuple(EffectSettings(e.type, values) for e, values in zip(preset.effects, effects, strict=True))
     return msgspec.structs.replace(preset, **(parts | {"sound": sound, "effects": chain}))

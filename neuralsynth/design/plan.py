@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -15,6 +14,8 @@ import numpy as np
 from neuralsynth.design.changes import changed, full_name, knobs_of, values_of
 from neuralsynth.errors import UsageError
 from neuralsynth.preset import Preset
+from neuralsynth.preset_sections import MOST_RANDOM
+from neuralsynth.prior import Prior
 from neuralsynth.spec import InstrumentSpec
 from neuralsynth.units import note_name
 
@@ -24,6 +25,7 @@ FORMAT_VERSION = 1
 DRAWN = (
     "envelope.attack_seconds", "envelope.release_seconds", "filter.cutoff_hz", "filter.resonance", "sound.noise_db",
 )  # fmt: skip
+_KEPT = ("sound.pan", "sound.transpose_semitones", "sound.gain_db", "sound.random")  # by what is a little elsewhere
 _NEAR = 0.35  # `random` goes that share of the travel from where the preset stands, as a standard deviation
 _WORDS = ("dark", "bright"), ("clear", "airy"), ("quick", "slow"), ("short", "long")
 _AXES = ("brightness", "noisiness", "attack", "decay")
@@ -153,20 +155,16 @@ class Planner:
     # ---- kinds of job: (preset, changes, words for the name) of a place
 
     def _random(self, place: int) -> tuple[int, dict[str, float], str]:
-        """Somewhere between two of the model's points, turned along its axes, with another envelope and filter."""
+        """A plausible place in the model, with another envelope and filter."""
         rng = np.random.default_rng([self.job.seed, place])
         base = int(rng.integers(len(self._presets)))
         spec, knobs, values = self._specs[base], self._knobs[base], self._values[base]
-        points = sorted(spec.points)
-        one, other, share = spec.points[rng.choice(points)], spec.points[rng.choice(points)], rng.random()
-        character = (1.0 - share) * np.array(one) + share * np.array(other)
-        changes = {f"latent.{i}": _rounded(x) for i, x in enumerate(character, 1)}
-        changes |= {f"axes.{name}": _rounded(rng.uniform(-1.0, 1.0)) for name in spec.axes}
+        changes, turned = _from_prior(spec, spec.prior, rng) if spec.prior else _from_points(spec, rng)
         for name in dict.fromkeys((*DRAWN, *self._vary)):
             if name in knobs:
                 position = knobs[name].to_position(values[name]) + _NEAR * rng.standard_normal()
                 changes[name] = _rounded(knobs[name].from_position(float(np.clip(position, 0.0, 1.0))))
-        return base, changes, _words(changes)
+        return base, changes, _words(turned)
 
     def _around(self, place: int) -> tuple[int, dict[str, float], str]:
         """The preset, with every knob a little elsewhere; the first one is the preset itself."""
@@ -210,6 +208,8 @@ class Planner:
         for name, knob in self._knobs[0].items():
             if not has_one_model and name.startswith(("latent.", "axes.", "effects.", "morph.")):
                 continue  # what leads into another model is the morph
+            if name == "sound.random":
+                continue  # there is nothing between two draws; the latent has their ends
             if name in other and other[name] != own[name]:
                 if name.startswith("latent."):
                     changes[name] = _rounded(own[name] + share * (other[name] - own[name]))
@@ -224,17 +224,46 @@ class Planner:
         return place, {}, self._presets[place].name.lower().replace(" ", "-")
 
     def _mutated(self, rng: np.random.Generator, values: Mapping[str, float], spread: float) -> dict[str, float]:
-        changes = {}
+        changes, steps = {}, {}
         for name, knob in self._knobs[0].items():
             step = spread * rng.standard_normal()
             if name.startswith("latent."):
-                changes[name] = _rounded(values[name] + 2.0 * step)
-            elif name.startswith("effects.") or name in ("sound.pan", "sound.transpose_semitones", "sound.gain_db"):
+                steps[name] = 2.0 * step
+            elif name.startswith(("effects.", *_KEPT)):
                 changes[name] = values[name]
             else:
                 position = float(np.clip(knob.to_position(values[name]) + step, 0.0, 1.0))
                 changes[name] = _rounded(knob.from_position(position))
+        here, away = np.array([values[name] for name in steps]), np.array(list(steps.values()))
+        prior = self._specs[0].prior
+        there = here + away if prior is None else prior.walked(here, away)
+        changes |= {name: _rounded(x) for name, x in zip(steps, there, strict=True)}
         return {name: value for name, value in changes.items() if value != self._values[0][name]}
+
+
+def _from_prior(
+    spec: InstrumentSpec, prior: Prior, rng: np.random.Generator
+) -> tuple[dict[str, float], dict[str, float]]:
+    """A draw of the file's prior, and how far it is turned along each axis from the nearest point."""
+    random = int(rng.integers(1, MOST_RANDOM, endpoint=True))
+    character = prior.draw(random)[: spec.character_size]
+    changes = {f"latent.{i}": _rounded(x) for i, x in enumerate(character, 1)}
+    changes |= {"sound.random": float(random), **{f"axes.{name}": 0.0 for name in spec.axes}}
+    away, turned = character - np.array(spec.points[spec.nearest_point(character)]), {}
+    for name, axis in spec.axes.items():
+        high = np.array(axis.high)
+        turned[name] = float(away @ high / max(high @ high, 1e-9))
+    return changes, turned
+
+
+def _from_points(spec: InstrumentSpec, rng: np.random.Generator) -> tuple[dict[str, float], dict[str, float]]:
+    """Somewhere between two of the model's points, turned along its axes, and how far along each."""
+    points = sorted(spec.points)
+    one, other, share = spec.points[rng.choice(points)], spec.points[rng.choice(points)], rng.random()
+    character = (1.0 - share) * np.array(one) + share * np.array(other)
+    turned = {name: _rounded(rng.uniform(-1.0, 1.0)) for name in spec.axes}
+    changes = {f"latent.{i}": _rounded(x) for i, x in enumerate(character, 1)}
+    return changes | {f"axes.{name}": x for name, x in turned.items()}, turned
 
 
 def _rounded(value: float) -> float:
@@ -242,13 +271,11 @@ def _rounded(value: float) -> float:
     return float(f"{float(value):.7g}")
 
 
-def _words(changes: Mapping[str, Any]) -> str:
-    """One or two words for how a sound is turned."""
-    turned = sorted(
-        ((abs(changes.get(f"axes.{axis}", 0.0)), pair[changes.get(f"axes.{axis}", 0.0) > 0]) for axis, pair in
-         zip(_AXES, _WORDS, strict=True)), reverse=True,
-    )  # fmt: skip
-    return "-".join(word for amount, word in turned[:2] if amount > 0.3) or "plain"
+def _words(turned: Mapping[str, float]) -> str:
+    """One or two words for how far a sound is turned along each axis."""
+    amounts = [turned.get(axis, 0.0) for axis in _AXES]
+    words = sorted(((abs(x), pair[x > 0]) for x, pair in zip(amounts, _WORDS, strict=True)), reverse=True)
+    return "-".join(word for amount, word in words[:2] if amount > 0.3) or "plain"
 
 
 def _latin_hypercube(n: int, n_dimensions: int, seed: int) -> np.ndarray:

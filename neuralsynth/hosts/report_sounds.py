@@ -232,13 +232,11 @@ def _held_note(instrument: Instrument, latent: np.ndarray, note: int, velocity: 
 
 
 def _decoded(instrument: Instrument, latent: np.ndarray, notes: Sequence[int], velocity: float) -> Decoded:
-    batch = instrument.model.decode(
+    return instrument.model.decode(
         np.tile(latent.astype(np.float32), (len(notes), 1)),
         np.array(notes, np.float32),
         np.full(len(notes), velocity / 127.0, np.float32),
     )
-    assert isinstance(batch, Decoded)  # an instrument that plays is spectral
-    return batch
 
 
 def _played_level_db(instrument: Instrument, key: int, velocity: int) -> float:

@@ -12,7 +12,6 @@ from neuralsynth.analysis.folder import read_folder
 from neuralsynth.errors import MissingExtra, RecordingError
 from neuralsynth.instrument import Instrument
 from neuralsynth.latent_search import LatentSearch
-from neuralsynth.model import Decoded
 from neuralsynth.scoring.hearing import Ears, Heard, choose
 from neuralsynth.scoring.playback import play_spectrum
 from neuralsynth.scoring.results import RIVALS, RecordingScore, Score, SecondOpinion, Sounds
@@ -100,7 +99,6 @@ def _rivals(
 
     def decoded(latent: np.ndarray) -> NoteSpectrum:
         batch = model.decode(latent[None], np.array([note]), np.array([velocity]))
-        assert isinstance(batch, Decoded)  # an instrument that plays is spectral
         return batch.note(0, spec.grid())
 
     fitted = LatentSearch(model, one.analysis, note, one.sample_rate).best(one.velocity).latent

@@ -52,6 +52,10 @@ class Mixing:
     label_semitones: float = 0.0  # standard deviation by which a note's label strays from its spectrum
 
 
+#: For single cycles, of which each is wanted exactly.
+APART = Mixing(instruments=0.0)
+
+
 class Batches:
     """Draws training batches from a table of notes."""
 
@@ -72,6 +76,16 @@ class Batches:
     def draw(self, step: int) -> Batch:
         """The batch of one step; its first third is plain, the others have turned timbres."""
         rng = np.random.default_rng([self.seed, step])
+        batch = self.mixed(rng)
+        turned = np.zeros((self.size, len(TURNS)), np.float32)
+        plain = (self.size - self.size // 3) // 2
+        amounts = rng.uniform(-1.0, 1.0, (self.size - plain, len(TURNS)))
+        amounts = np.sign(amounts) * np.sqrt(np.abs(amounts))  # more often far than near: the ends are what is named
+        turned[plain:] = amounts * (rng.random(amounts.shape) < TURNED_SHARE) * self._turnable
+        return turn(batch, turned, self.table.grid)
+
+    def mixed(self, rng: np.random.Generator) -> Batch:
+        """Notes drawn and mixed, with their timbres as they were recorded."""
         first = rng.choice(len(self.table.note), self.size, p=self._chance)
         second, share = first.copy(), np.zeros(self.size, np.float32)
         kind = rng.random(self.size)
@@ -83,13 +97,7 @@ class Batches:
                 share[i] = position[i]
         batch = self._mixed(first, second, share)
         stray = self.mixing.label_semitones * rng.standard_normal(self.size).astype(np.float32)
-        batch = replace(batch, note=batch.note + stray)
-        turned = np.zeros((self.size, len(TURNS)), np.float32)
-        plain = (self.size - self.size // 3) // 2
-        amounts = rng.uniform(-1.0, 1.0, (self.size - plain, len(TURNS)))
-        amounts = np.sign(amounts) * np.sqrt(np.abs(amounts))  # more often far than near: the ends are what is named
-        turned[plain:] = amounts * (rng.random(amounts.shape) < TURNED_SHARE) * self._turnable
-        return turn(batch, turned, self.table.grid)
+        return replace(batch, note=batch.note + stray)
 
     def _partners(self, note: int, kind: float) -> list[int]:
         """The notes one of which a note is mixed with; `kind` is drawn from 0..1."""

@@ -99,6 +99,20 @@ def export_encoder(vae: Vae, spec: InstrumentSpec, model_path: Path) -> float:
     return agreement_db
 
 
+def rewrite_spec(path: Path, spec: InstrumentSpec) -> None:
+    """Put another spec into a finished instrument file; its graph, and so its golden pair, stays as it is.
+
+    Raises:
+        ModelError: the spec is wrong.
+        OutputError: the file cannot be written.
+    """
+    document = spec.to_json()
+    InstrumentSpec.from_json(document, str(path))
+    data = _with_document(path.read_bytes(), METADATA_KEY, document)
+    with whole_file(path) as part:
+        part.write_bytes(data)
+
+
 def folded(network: nn.Module) -> nn.Module:
     """A copy for inference: every normalisation folded into the convolution before it."""
     plain = copy.deepcopy(network).eval().requires_grad_(False)

@@ -1,7 +1,8 @@
 """From a folder of recordings to an instrument file, within the minutes a person gives.
 
 Order: understand the folder, analyse (parallel, kept), decide the number of steps by timing a few, train, name points
-and axes, export with parity. Everything decided is kept in the run folder, so `resume` goes on where a run was killed.
+and axes, export with parity, fit the prior. Everything decided is kept in the run folder, so `resume` goes on where a
+run was killed.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ except ImportError as error:
 
 from neuralsynth.analysis.folder import Folder, read_folder
 from neuralsynth.spec import Detail, InstrumentSpec, Provenance, point_name
-from neuralsynth.training.augment import Batches, Mixing
+from neuralsynth.training.augment import APART, Batches
 from neuralsynth.training.checkpoints import Run
 from neuralsynth.training.config import TrainConfig, TrainResult
 from neuralsynth.training.cycles import begin, suited
@@ -43,13 +44,14 @@ from neuralsynth.training.export import export_encoder, export_instrument
 from neuralsynth.training.fit import BatchStream, Schedule, VaeTraining, play_score, to_tensors
 from neuralsynth.training.losses import Ear, HarmonicEar, MelEar
 from neuralsynth.training.points import named_axes, named_points, named_traits, traits_of
+from neuralsynth.training.posterior import add_prior
 from neuralsynth.training.prepare import Data, Say, note_step, planned_config, prepare, statistics_of
 from neuralsynth.training.tuning import tune
 from neuralsynth.training.vae import Vae
 from neuralsynth.training.watch import Bar, Keeper, Log
 
-#: What of the budget is kept for points, axes, export and parity: seconds, and the least and the most share of it.
-RESERVE_SECONDS, LEAST_RESERVE, MOST_RESERVE = 12.0, 0.04, 0.3
+#: What of the budget is kept for points, axes, export and prior: seconds, and the least and the most share of it.
+RESERVE_SECONDS, LEAST_RESERVE, MOST_RESERVE = 18.0, 0.04, 0.4
 #: A training that is slower than timed ends this far over its budget, with the average of what it has.
 MOST_OVERRUN = 1.08
 TIMED_STEPS = 8
@@ -121,8 +123,8 @@ class _Job:
         self.started, self.show_progress = started, show_progress
         self.grid = data.train.grid
         self.ear: Ear = HarmonicEar(self.grid) if data.holds_cycles else MelEar(self.grid)
-        apart = Mixing(instruments=0.0) if data.holds_cycles else None  # of cycles each is wanted exactly
-        self.batches = Batches(data.train, config.seed, config.batch_size, apart)
+        mixing = APART if data.holds_cycles else None
+        self.batches = Batches(data.train, config.seed, config.batch_size, mixing)
 
     def run_all(self, plan: dict[str, Any] | None, say: Say) -> TrainResult:
         """Train, finish and export."""
@@ -227,6 +229,7 @@ class _Job:
         spec = self._spec(vae, module.step, learn_detail(vae, self.data.train))
         agreement = export_instrument(vae.decoder, spec, self.output)
         export_encoder(vae, spec, self.output)
+        spec = add_prior(self.output, self.batches)
         return TrainResult(
             self.output, self.run.path, spec, module.step, score, agreement, self.data.held_paths, warned
         )

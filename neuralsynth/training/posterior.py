@@ -1,0 +1,95 @@
+"""The aggregated posterior: where a trained model hears its own recordings, and the prior that is fitted to it.
+
+Recordings are mixed as in training and turned a little, heard by the encoder file, and a flow (`training.flow`) is
+fitted to all the places at which they may lie. The ways of the detail are principal components of what the model
+misses of the recordings there. A finished instrument file gets its prior so; its graph stays as it is.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from neuralsynth.detail_fit import fit_detail
+from neuralsynth.model import InstrumentModel
+from neuralsynth.model_encoder import Encoder, encoder_path
+from neuralsynth.prior import Prior
+from neuralsynth.spec import InstrumentSpec
+from neuralsynth.spectrum import NoteSpectrum
+from neuralsynth.training.augment import TURNS, Batches, turn, turnable
+from neuralsynth.training.dataset import NoteTable
+from neuralsynth.training.export import rewrite_spec
+from neuralsynth.training.flow import fit_flow
+
+N_PLACES = 1024
+TURNED = 0.35  # standard deviation of the amounts by which a note is turned, 1.0 being the furthest of training
+BEYOND = 1.5  # deviations of the outermost places that still belong to the box
+N_DETAILED, N_WAYS = 64, 8  # notes that the detail is learned from, and its ways
+#: What each way has of the spread of the notes. One note's detail serves a whole keyboard here, and less of it covers
+#: more of the notes left out (`benchmarks/prior.py`, orchestra: 0.90 against 0.86 with all of it).
+DETAIL_SHARE = 0.7
+
+
+def prior_of(model: InstrumentModel, encoder: Encoder, batches: Batches) -> Prior:
+    """The prior of a trained instrument, from the notes it was trained on and as they were mixed there."""
+    mean, deviation = places(encoder, batches)
+    low, high = (mean - BEYOND * deviation).min(0), (mean + BEYOND * deviation).max(0)
+    reach = model.latent_reach
+    low, high = (np.round(np.clip(end, -reach, reach), 4) for end in (low, high))
+    couplings = fit_flow(mean, deviation, low, high, batches.seed)
+    return Prior(low.tolist(), high.tolist(), couplings, detail_ways(model, encoder, batches.table, batches.seed))
+
+
+def places(encoder: Encoder, batches: Batches) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation of where mixed and turned recordings are heard, `[M, C]` each."""
+    table, found = batches.table, []
+    for step in range(-(-N_PLACES // batches.size)):
+        rng = np.random.default_rng([batches.seed, step])
+        batch = batches.mixed(rng)
+        amounts = np.clip(TURNED * rng.standard_normal((batches.size, len(TURNS))), -1.0, 1.0) * turnable(table)
+        batch = turn(batch, amounts.astype(np.float32), table.grid)
+        found.append(_heard(encoder, batch.partials_db, batch.noise_db, batch.note, batch.velocity))
+    mean, deviation = (np.concatenate(parts).astype(np.float64) for parts in zip(*found, strict=True))
+    return mean, deviation
+
+
+def detail_ways(model: InstrumentModel, encoder: Encoder, table: NoteTable, seed: int) -> list[list[float]]:
+    """Principal components `[K, D]` of what the model misses of recordings, `DETAIL_SHARE` of a deviation long each."""
+    if model.spec.detail is None:
+        return []
+    n = len(table.note)
+    some = table.only(np.random.default_rng(seed).permutation(n)[:N_DETAILED])
+    mean, _ = _heard(encoder, some.partials_db, some.noise_db, some.note, some.velocity)
+    missed = []
+    for i, character in enumerate(mean):
+        partials, noise = (10.0 ** (x[i].T / 20.0) for x in (some.partials_db, some.noise_db))
+        spectrum = NoteSpectrum(some.grid, partials, np.arange(1.0, partials.shape[1] + 1), some.cents[i], noise)
+        latent = model.spec.place(character)
+        note, velocity = float(some.note[i]), float(some.velocity[i])
+        fitted = fit_detail(model, spectrum, int(some.n_valid[i]), latent, note, velocity)
+        missed.append(fitted[model.spec.character_size :])
+    _, strengths, ways = np.linalg.svd(np.array(missed, np.float64), full_matrices=False)
+    ways = DETAIL_SHARE * strengths[:N_WAYS, None] / np.sqrt(len(missed)) * ways[:N_WAYS]
+    return np.round(ways, 3).tolist()
+
+
+def _heard(encoder: Encoder, partials_db, noise_db, note, velocity) -> tuple[np.ndarray, np.ndarray]:
+    gains = (10.0 ** (np.swapaxes(x, 1, 2) / 20.0) for x in (partials_db, noise_db))
+    mean, deviation = encoder.run(*gains, note, velocity)
+    return mean, deviation
+
+
+def add_prior(model_path: Path, batches: Batches) -> InstrumentSpec:
+    """Give a finished instrument file the prior of the notes it learned; its encoder lies beside. Returns the new spec.
+
+    Raises:
+        ModelError: one of the files is none.
+        OutputError: the file cannot be written.
+    """
+    beside = encoder_path(model_path)
+    model, encoder = InstrumentModel(model_path.read_bytes(), model_path), Encoder(beside.read_bytes(), beside)
+    spec = msgspec.structs.replace(model.spec, prior=prior_of(model, encoder, batches))
+    rewrite_spec(model_path, spec)
+    return spec
