@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from neuralsynth.analysis.modes import Hit, find_modes, mode_levels
-from neuralsynth.analysis.note import SPARE_SECONDS, NoteAnalysis, usable
+from neuralsynth.analysis.note import SPARE_SECONDS, NoteAnalysis, sounding_part
 from neuralsynth.analysis.sweep import LEAST_SHARE, Sweep, find_sweep, lowest_mode
 from neuralsynth.errors import RecordingError
 from neuralsynth.spectrum import NoteSpectrum, SpectrumGrid
@@ -60,7 +60,7 @@ def _from_onset(
 ) -> tuple[np.ndarray, float, float, float] | RecordingError:
     """The sound from its onset on, its rate, and where in the recording that is and how long it is heard (seconds)."""
     try:
-        whole, onset, end = usable(np.asarray(audio, dtype=np.float64), rate)
+        whole, onset, end = sounding_part(np.asarray(audio, dtype=np.float64), rate)
     except RecordingError as error:
         return error
     length = end - onset

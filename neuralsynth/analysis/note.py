@@ -49,7 +49,7 @@ def analyse_note(audio_mono: np.ndarray, sample_rate: int, note: float, grid: Sp
     Raises:
         RecordingError: silent, too short, or nothing of this pitch in it.
     """
-    audio, onset, end = usable(np.asarray(audio_mono, dtype=np.float64), sample_rate)
+    audio, onset, end = sounding_part(np.asarray(audio_mono, dtype=np.float64), sample_rate)
     rate, length = float(sample_rate), end - onset
     nominal_hz = float(note_to_hz(note))
     missing = RecordingError(f"no tone of about {nominal_hz:.1f} Hz (note {note:g}) stands out in it")
@@ -74,7 +74,7 @@ def analyse_note(audio_mono: np.ndarray, sample_rate: int, note: float, grid: Sp
     return NoteAnalysis(spectrum, pitch_hz, inharmonicity, n_valid, onset, sustains, usable)
 
 
-def usable(audio: np.ndarray, sample_rate: int) -> tuple[np.ndarray, float, float]:
+def sounding_part(audio: np.ndarray, sample_rate: int) -> tuple[np.ndarray, float, float]:
     """The recording without its constant offset (which would hide the onset), and where the sound begins and ends."""
     if len(audio) < MIN_SECONDS * sample_rate:
         raise RecordingError(f"lasts {len(audio) / sample_rate:.3f} s; a note needs at least {MIN_SECONDS} s")
