@@ -40,17 +40,19 @@ def analyse_piece(
     found = [_from_onset(audio, rate, grid) for audio, rate in recordings]
     sounds = [one for one in found if not isinstance(one, RecordingError)]
     hits, reference_hz, has_pitch = _with_sweeps([(audio, rate) for audio, rate, _, _ in sounds])
-    modes_hz = find_modes(hits, reference_hz, grid.n_partials, reference_hz if has_pitch else 0.0) if hits else []
+    modes_hz = np.zeros(0)
+    if hits:
+        modes_hz = find_modes(hits, reference_hz, grid.n_partials, reference_hz if has_pitch else 0.0)
     own_hz, rest = float(note_to_hz(key)), iter(zip(hits, sounds, strict=True))
     ratios = np.arange(1.0, grid.n_partials + 1.0)  # of modes that are not there, and silent
-    ratios[: len(modes_hz)] = np.array(modes_hz) / own_hz
+    ratios[: len(modes_hz)] = modes_hz / own_hz
     answers: list[NoteAnalysis | RecordingError] = []
     for one in found:
         if isinstance(one, RecordingError):
             answers.append(one)
             continue
         hit, (_, _, onset, length) = next(rest)
-        spectrum, n_valid = _spectrum(hit, np.array(modes_hz), reference_hz, ratios, grid, length)
+        spectrum, n_valid = _spectrum(hit, modes_hz, reference_hz, ratios, grid, length)
         answers.append(NoteAnalysis(spectrum, own_hz, 0.0, n_valid, onset, sustains=False, usable_seconds=length))
     return answers
 

@@ -18,6 +18,7 @@ from neuralsynth.training.texture import measure_texture
 from neuralsynth.training.vae import Vae
 
 MIN_LOOP_SECONDS = 0.7
+MOST_VARIATIONS = 4  # ways in which the hits of a drum differ
 
 
 def point_names(table: NoteTable, name: str) -> list[str]:
@@ -41,6 +42,26 @@ def named_traits(table: NoteTable, name: str) -> dict[str, Traits]:
     """Range, dynamics, sustain and texture of each group of recordings that differs in them from all together."""
     whole, own = traits_of(table), map(traits_of, table.by_group())
     return {label: traits for label, traits in zip(point_names(table, name), own, strict=True) if traits != whole}
+
+
+@torch.no_grad()
+def named_variations(vae: Vae, table: NoteTable, name: str) -> dict[str, list[list[float]]]:
+    """How the hits of each piece of a kit differ: the ways from its point to where the encoder hears its hits.
+
+    Principal components, each as long as one standard deviation. Nothing for notes, and for a piece with one hit.
+    """
+    if table.ratios is None:
+        return {}
+    vae.eval()
+    found = {}
+    for label, own, place in zip(point_names(table, name), table.by_group(), vae.group_places().detach(), strict=True):
+        levels = torch.from_numpy(own.partials_db), torch.from_numpy(own.noise_db)
+        heard, _ = vae.encode(*levels, torch.from_numpy(own.note), torch.from_numpy(own.velocity))
+        away = heard - place
+        _, sizes, ways = torch.linalg.svd(away / max(len(away), 1) ** 0.5, full_matrices=False)
+        if len(own.note) > 1:
+            found[label] = [_rounded(size * way) for size, way in zip(sizes, ways, strict=True)][:MOST_VARIATIONS]
+    return found
 
 
 def traits_of(table: NoteTable) -> Traits:
