@@ -131,7 +131,7 @@ class InstrumentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     default_point: str
     axes: dict[str, LatentAxis] = {}
     traits: dict[str, Traits] = {}  # of points that differ from the file as a whole
-    variations: dict[str, list[list[float]]] = {}  # of points: ways in the latent by which no two hits are alike
+    variations: dict[str, list[list[float]]] = {}  # of drums: how recorded hits differ from their point
     note_low: int
     note_high: int
     velocity_low: int  # softest and loudest recorded layer, MIDI 0..127;
@@ -159,15 +159,17 @@ class InstrumentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         return latent
 
     def vary(self, point: str, rng: np.random.Generator, amount: float = 1.0) -> np.ndarray:
-        """A step in the latent `[Z]` float32 to another hit of a point: each way of its variation a normal draw long.
+        """A step in the latent `[Z]` float32 from a point to a hit that nobody recorded: a mixture of recorded ones.
 
-        Nothing for a point that has none.
+        The shares are drawn evenly from all that there are (a flat Dirichlet distribution). No step where a point has
+        no variations.
         """
-        ways = [self.place(way) for way in self.variations.get(point, [])]
-        draws = np.clip(rng.standard_normal(len(ways)), -2.0, 2.0)
-        return np.sum(
-            [amount * draw * way for draw, way in zip(draws, ways, strict=True)], axis=0, dtype=np.float32
-        ) + self.place([])
+        hits = self.variations.get(point, [])
+        shares = rng.dirichlet(np.ones(len(hits))) if hits else []
+        step = self.place([])
+        for share, hit in zip(shares, hits, strict=True):
+            step += np.float32(amount * share) * self.place(hit)
+        return step
 
     def nearest_point(self, latent: np.ndarray) -> str:
         """The name of the point whose character is nearest to that of a latent."""

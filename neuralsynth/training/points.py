@@ -10,15 +10,15 @@ import numpy as np
 import torch
 
 from neuralsynth.analysis.descriptors import SAYS, UNITS, describe
-from neuralsynth.spec import LatentAxis, Sustain, Traits, point_name
+from neuralsynth.spec import MAX_VARIATIONS, LatentAxis, Sustain, Traits, point_name
 from neuralsynth.spectrum import SpectrumGrid
 from neuralsynth.training.augment import TURNS, turnable
 from neuralsynth.training.dataset import NoteTable
+from neuralsynth.training.detail import details_of
 from neuralsynth.training.texture import measure_texture
 from neuralsynth.training.vae import Vae
 
 MIN_LOOP_SECONDS = 0.7
-MOST_VARIATIONS = 4  # ways in which the hits of a drum differ
 
 
 def point_names(table: NoteTable, name: str) -> list[str]:
@@ -44,23 +44,20 @@ def named_traits(table: NoteTable, name: str) -> dict[str, Traits]:
     return {label: traits for label, traits in zip(point_names(table, name), own, strict=True) if traits != whole}
 
 
-@torch.no_grad()
 def named_variations(vae: Vae, table: NoteTable, name: str) -> dict[str, list[list[float]]]:
-    """How the hits of each piece of a kit differ: the ways from its point to where the encoder hears its hits.
+    """How the hits of each piece of a kit differ from its point: the detail of some of them, softest first.
 
-    Principal components, each as long as one standard deviation. Nothing for notes, and for a piece with one hit.
+    Nothing for notes.
     """
     if table.ratios is None:
         return {}
-    vae.eval()
+    details = details_of(vae, table)
     found = {}
-    for label, own, place in zip(point_names(table, name), table.by_group(), vae.group_places().detach(), strict=True):
-        levels = torch.from_numpy(own.partials_db), torch.from_numpy(own.noise_db)
-        heard, _ = vae.encode(*levels, torch.from_numpy(own.note), torch.from_numpy(own.velocity))
-        away = heard - place
-        _, sizes, ways = torch.linalg.svd(away / max(len(away), 1) ** 0.5, full_matrices=False)
-        if len(own.note) > 1:
-            found[label] = [_rounded(size * way) for size, way in zip(sizes, ways, strict=True)][:MOST_VARIATIONS]
+    for group, label in enumerate(point_names(table, name)):
+        mine = np.flatnonzero(table.group == group)
+        mine = mine[np.argsort(table.velocity[mine], kind="stable")]
+        chosen = mine[np.unique(np.linspace(0, len(mine) - 1, MAX_VARIATIONS).round().astype(int))]
+        found[label] = [[0.0] * vae.decoder.character_size + [round(float(x), 2) for x in details[i]] for i in chosen]
     return found
 
 
