@@ -165,7 +165,7 @@ class InstrumentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         no variations.
         """
         hits = self.variations.get(point, [])
-        shares = rng.dirichlet(np.ones(len(hits))) if hits else []
+        shares = rng.dirichlet(np.ones(len(hits))) if hits else np.zeros(0)
         step = self.place([])
         for share, hit in zip(shares, hits, strict=True):
             step += np.float32(amount * share) * self.place(hit)

@@ -100,8 +100,8 @@ def build_table(analysed: Sequence[tuple[Recording, NoteAnalysis]], grid: Spectr
     noise = np.stack([to_db(s.noise.T) for s in spectra])
     for i, n in enumerate(n_valid):
         if not sustains[i]:
-            decay_on(partials[i], int(n), grid)
-            decay_on(noise[i], int(n), grid)
+            _decay_on(partials[i], int(n), grid)
+            _decay_on(noise[i], int(n), grid)
     noise = _with_pitch(partials, noise, grid)
     note = np.array([r.note for r, _ in analysed], np.float32)
     velocity = np.array([r.velocity / 127.0 for r, _ in analysed], np.float32)
@@ -131,7 +131,7 @@ def to_db(gain: np.ndarray) -> np.ndarray:
     return 20.0 * np.log10(np.maximum(gain, 10.0 ** (FLOOR_DB / 20.0)))
 
 
-def decay_on(levels: np.ndarray, n_valid: int, grid: SpectrumGrid) -> None:
+def _decay_on(levels: np.ndarray, n_valid: int, grid: SpectrumGrid) -> None:
     """Let each row of `[C, T]` fall on, beyond the recording's end, as it fell on average before (in place)."""
     if n_valid >= grid.n_frames or n_valid < 8:
         return

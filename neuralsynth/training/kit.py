@@ -19,11 +19,12 @@ from neuralsynth.errors import RecordingError, UsageError
 from neuralsynth.spectrum import SpectrumGrid
 from neuralsynth.training.augment import Mixing
 from neuralsynth.training.config import FLOOR_DB, TrainConfig, VaeConfig
-from neuralsynth.training.dataset import NoteTable, decay_on, to_db
+from neuralsynth.training.dataset import NoteTable, to_db
 
 FIRST_STEP_SECONDS = 0.001
 LONGEST_SECONDS = 6.0
 MOST_CENTS = 2400.0
+SLOWEST_DB_PER_SECOND, FASTEST_DB_PER_SECOND = -20.0, -400.0  # in which a hit falls on beyond its recording's end
 MIXING = Mixing(neighbours=0.0, layers=0.4, instruments=0.0)
 #: What a training of a kit has where nothing else was chosen.
 _TRAINING: dict[str, Any] = {"n_bands": 64, "n_partials": 32}
@@ -101,7 +102,7 @@ def _table(good: Sequence[tuple[Recording, NoteAnalysis]], grid: SpectrumGrid) -
         [s.partials for s in spectra], [s.noise for s in spectra]))  # fmt: skip
     for levels in (partials, noise):
         for row, n in zip(levels, n_valid, strict=True):
-            decay_on(row, int(n), grid)
+            _fall_on(row, int(n), grid)
     group = np.array([groups.index(r.group) for r, _ in good])
     first = np.unique(group, return_index=True)[1]
     return NoteTable(
@@ -119,3 +120,14 @@ def _table(good: Sequence[tuple[Recording, NoteAnalysis]], grid: SpectrumGrid) -
         digests=tuple(r.digest for r, _ in good),
         ratios=np.stack([spectra[i].ratios for i in first]).astype(np.float32),
     )
+
+
+def _fall_on(levels: np.ndarray, n_valid: int, grid: SpectrumGrid) -> None:
+    """Let each row of `[C, T]` fall on, beyond the recording's end, as it fell in its second half (in place)."""
+    times, last = grid.frame_seconds, n_valid - 1
+    half = int(np.searchsorted(times, 0.5 * times[last]))
+    if half >= last:
+        half = max(last - 1, 0)
+    slope = (levels[:, last] - levels[:, half]) / max(float(times[last] - times[half]), 1e-6)
+    slope = np.clip(slope, FASTEST_DB_PER_SECOND, SLOWEST_DB_PER_SECOND)
+    levels[:, n_valid:] = levels[:, last, None] + slope[:, None] * (times[n_valid:] - times[last])

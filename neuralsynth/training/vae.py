@@ -150,7 +150,7 @@ class Decoder(nn.Module):
         Of drums: the frequencies of their modes over the pitch of the key.
         """
         if self.modes is not None:
-            return torch.exp(self.modes(self.own(latent))).clamp(max=HIGHEST_RATIO)
+            return torch.exp(self.modes(self.own(latent).detach())).clamp(max=HIGHEST_RATIO)  # known, not learned
         number = self.number[None, :]
         if self.is_harmonic:
             return number.expand(note.shape[0], -1) * torch.ones_like(note)[:, None]
