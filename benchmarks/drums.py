@@ -147,7 +147,7 @@ def measure(piece: Piece, model: InstrumentModel, kit: InstrumentModel, rng: np.
 def rise_db(kit: InstrumentModel, piece: Piece) -> float:
     """By how much the piece gets louder from one velocity to the next, at least, in the shipped kit."""
     preset = bare_preset(kit.path)
-    sound = msgspec.structs.replace(preset.sound, point=point_name(piece.name), variation=0.0)
+    sound = msgspec.structs.replace(preset.sound, point=point_name(piece.name))
     instrument = Instrument(msgspec.structs.replace(preset, sound=sound), kit, kit.path)
     return least_rise_db(instrument, [piece.recordings[0].note or 0], range(1, 128, 7))
 

@@ -42,6 +42,7 @@ _SPEC_SAYS = {
     "default_point": "the point a preset gets when it names none",
     "axes": "named directions in latent space, see below",
     "traits": "range, dynamics, sustain and texture of points that have their own, see below",
+    "variations": "of drums: how recorded hits differ from their point, a latent step each; hits are mixtures of them",
     "note_low": "lowest recorded MIDI note",
     "note_high": "highest recorded MIDI note",
     "velocity_low": "softest recorded layer, MIDI velocity",

@@ -39,14 +39,14 @@ class Sound(msgspec.Struct, frozen=True):
     noise_db: Annotated[float, knob(-60.0, 24.0, "dB", 1.0, "level of breath, bow and hammer noise")] = 0.0
     pan: _Pan = 0.0
     texture: Annotated[float, knob(0.0, 2.0, "", 1.0, "how much a held note lives; 0 stands still")] = 1.0
-    variation: Annotated[
-        float, knob(0.0, 2.0, "", 1.0, "how much two hits of a drum differ, where the model knows; 0 not at all")
-    ] = 1.0
     dynamics: Annotated[float, knob(-1.0, 1.0, "", 1.0, "plays softer (-) or louder (+) layers than were struck")] = 0.0
     latent: Annotated[
         tuple[float, ...] | None,
         NumberList("", -LARGEST_LATENT, LARGEST_LATENT, MAX_LATENT, "instead of a point, a place of its own"),
     ] = None
+    variation: Annotated[
+        float, knob(0.0, 2.0, "", 1.0, "how much two hits of a drum differ, where the model knows; 0 not at all")
+    ] = 1.0
 
     def __post_init__(self) -> None:
         """Refuse two places."""
@@ -175,7 +175,6 @@ class Layer(msgspec.Struct, frozen=True):
     """Another preset on a range of keys and velocities: splits, layers and kits are lists of them."""
 
     preset: Annotated[str, PresetName("", says="a shipped preset, or a .toml or .onnx file beside this one")]
-    point: Annotated[str | None, Text("", says="a named point of its model, instead of the preset's own")] = None
     key_low: Annotated[int, knob(0, 127, "", 1.0, "lowest key")] = 0
     key_high: Annotated[int, knob(0, 127, "", 1.0, "highest key")] = 127
     velocity_low: Annotated[int, knob(1, 127, "", 1.0, "softest touch")] = 1
@@ -188,6 +187,7 @@ class Layer(msgspec.Struct, frozen=True):
     one_shot: Annotated[
         bool, switch("sounds to its end whenever the key is released, unless it is a sound that can be held")
     ] = False
+    point: Annotated[str | None, Text("", says="a named point of its model, instead of the preset's own")] = None
 
     def __post_init__(self) -> None:
         """Refuse ranges that hold nothing."""

@@ -387,3 +387,49 @@ def test_resuming_a_kit_gives_the_weights_it_would_have_had(tmp_path):
     again = run.train_folder(folder, tmp_path / "b.onnx", replace(config), resume=whole.run_dir, show_progress=False)
     assert again.spec.points == whole.spec.points
     assert again.spec.frame_seconds == whole.spec.frame_seconds
+
+
+# ---- the shipped kit
+
+GENERAL_MIDI_KEYS = range(35, 82)
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return Instrument.load("drum-kit")
+
+
+def test_every_percussion_key_of_general_midi_has_one_drum(shipped):
+    mapped = [key for layer, _ in shipped.zones for key in range(layer.key_low, layer.key_high + 1)]
+    assert sorted(mapped) == list(GENERAL_MIDI_KEYS)
+    assert all(layer.one_shot and layer.fixed_key >= 0 for layer, _ in shipped.zones)
+    assert {zone.preset.sound.point for _, zone in shipped.zones} == set(shipped.model.spec.points)
+
+
+def test_every_percussion_key_of_general_midi_sounds_and_none_is_far_too_loud(shipped):
+    engine, peaks = Engine(shipped, RATE, 8192), {}
+    for key in GENERAL_MIDI_KEYS:
+        engine.reset()
+        peaks[key] = float(gain_to_db(np.abs(played(engine, struck((0.0, key, 100)), 0.2)).max()))
+    assert min(peaks.values()) > -36.0, peaks
+    assert max(peaks.values()) < -2.0, peaks
+
+
+@pytest.mark.parametrize("by", [42, 44])
+def test_the_open_hat_is_silenced_by_the_closed_and_the_pedal_hat_and_by_nothing_else(shipped, by):
+    after = slice(round(0.75 * RATE), RATE)
+    ringing = level_db(played(shipped, struck((0.0, 46, 110)), 1.0)[:, after])
+    choked = level_db(played(shipped, struck((0.0, 46, 110), (0.1, by, 1)), 1.0)[:, after])
+    beside = level_db(played(shipped, struck((0.0, 46, 110), (0.1, 49, 1)), 1.0)[:, after])
+    assert choked < ringing - 20.0
+    assert beside > ringing - 1.0
+
+
+def test_a_song_plays_its_drums_on_the_kit_without_being_asked(tmp_path):
+    from neuralsynth import render
+    from neuralsynth.hosts.midi_file import write_midi_file
+
+    write_midi_file(tmp_path / "drums.mid", [[(0, bytes([0x99, 38, 100])), (480, bytes([0x89, 38, 0]))]])
+    plain = render(tmp_path / "drums.mid")
+    assert np.array_equal(plain, render(tmp_path / "drums.mid", channels={10: "drum-kit"}))
+    assert not np.array_equal(plain, render(tmp_path / "drums.mid", preset="upright-piano"))
