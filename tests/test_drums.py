@@ -371,6 +371,13 @@ def test_a_layer_at_a_point_that_is_not_there_is_refused(trained):
         Instrument.load(path)
 
 
+def test_what_a_kit_is_made_of_is_told(drums):
+    from neuralsynth.cli import app
+
+    told = CliRunner().invoke(app, ["info", str(drums.path)]).output
+    assert all(f"({drum}), keys {key} to {key}" in told for drum, key in KEYS.items())
+
+
 def test_layers_at_points_of_one_model_share_it(drums):
     assert len(drums.zones) == len(KEYS)
     assert len({id(zone.model) for _, zone in drums.zones}) == 1
