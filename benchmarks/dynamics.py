@@ -128,7 +128,7 @@ def _recorded(table: NoteTable, row: int) -> tuple[float, float]:
 
 def least_rise_db(instrument: Instrument, keys: Sequence[int], velocities: Iterable[int] = range(1, 128)) -> float:
     """The smallest step of level from one velocity to the next on any of the keys; negative where one is softer."""
-    still = msgspec.structs.replace(instrument.preset.sound, texture=0.0)  # the same note twice is equally loud
+    still = msgspec.structs.replace(instrument.preset.sound, texture=0.0, variation=0.0)  # twice the same
     preset = msgspec.structs.replace(instrument.preset, sound=still)
     patch = Instrument(preset, instrument.model, instrument.path)
     levels = [[_played_db(patch, key, velocity) for velocity in velocities] for key in keys]

@@ -11,6 +11,7 @@ from neuralsynth.storage import whole_file
 
 #: Tag -> the heading of the presets that carry it; the first of a preset's tags that stands here decides.
 FAMILIES = {
+    "drums": "Drums",
     "ensemble": "Ensembles",
     "pad": "Pads",
     "keys": "Keys",

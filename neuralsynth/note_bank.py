@@ -32,7 +32,7 @@ class Growth:
 
     first_row: int
     rows: RowArrays
-    notes: Mapping[int, NoteRows]
+    notes: Mapping[int, tuple[NoteRows, ...]]
     ways: Mapping[tuple[int, int], int]
 
 
@@ -40,23 +40,30 @@ class NoteBank:
     """Decoded notes of one latent point, by key; fills itself on demand.
 
     `spec` has the range and layers at this point. `directions` says where the directions of timbre lead, by their
-    number in the voices (`sound.layout`).
+    number in the voices (`sound.layout`). `steps` `[K, Z]` lead from the point to each variant of a note.
 
     A copy in another process cannot decode. It plays what was decoded before; ways that it lacks are silent and noted
     in `wanted`, until `admit` brings them.
     """
 
-    def __init__(self, model: InstrumentModel, latent: np.ndarray, spec: InstrumentSpec | None = None) -> None:
+    def __init__(
+        self,
+        model: InstrumentModel,
+        latent: np.ndarray,
+        spec: InstrumentSpec | None = None,
+        steps: np.ndarray | None = None,
+    ) -> None:
         """Lay out the velocity layers between the softest and the loudest recorded one; decode nothing yet."""
         self.spec = spec = spec or model.spec
         most = N_LAYERS if spec.waveform is None else waveform.N_LAYERS
         count = most if spec.velocity_high > spec.velocity_low else 1
         self.model, self.latent = model, latent
+        self.steps = np.zeros((1, len(latent)), np.float32) if steps is None else steps
         self.velocities = np.linspace(spec.velocity_low, spec.velocity_high, count)
         self.rows = SpectrumRows(spec.grid())
         self.directions: dict[int, Layers] = {}
         self.region = (spec.sustain.start_seconds, spec.sustain.end_seconds) if spec.sustain else None
-        self._notes: dict[int, NoteRows] = {}
+        self._notes: dict[int, tuple[NoteRows, ...]] = {}  # a row for each variant
         self._ways: dict[tuple[int, int], int] = {}  # (key, direction) -> first row
         self.wanted: set[tuple[int, int]] = set()  # (key, direction) that a copy was asked for and has not
 
@@ -74,25 +81,26 @@ class NoteBank:
             return
         keys = {self._playable(key) for key in keys}
         for some in self._batches(keys - self._notes.keys()):
-            for key, layers in zip(some, self.layers_at(self.latent, some), strict=True):
-                self._notes[key] = self.rows.add(layers)
+            variants = [self.layers_at(self.latent + step, some) for step in self.steps]
+            for key, of_key in zip(some, zip(*variants, strict=True), strict=True):
+                self._notes[key] = tuple(self.rows.add(layers) for layers in of_key)
         for direction in directions:
             end = self.directions.get(direction)
             if end is None:
                 continue
             for some in self._batches(key for key in keys if (key, direction) not in self._ways):
                 for key, layers in zip(some, end(some), strict=True):
-                    here = self.rows.layers(self._notes[key])
+                    here = self.rows.layers(self._notes[key][0])
                     self._ways[key, direction] = self.rows.add_direction(here, layers)
 
-    def note(self, key: int) -> NoteRows:
-        """Where the spectra of a key lie."""
+    def note(self, key: int, variant: int = 0) -> NoteRows:
+        """Where the spectra of a key lie, those of one of its variants."""
         key = self._playable(key)
         if key not in self._notes:
             self.prepare([key])
         if key not in self._notes:  # a copy that was not given all keys
-            return self._notes[min(self._notes, key=lambda other: abs(other - key))]
-        return self._notes[key]
+            key = min(self._notes, key=lambda other: abs(other - key))
+        return self._notes[key][variant % len(self.steps)]
 
     def direction_rows(self, key: int, directions: Sequence[int]) -> list[int]:
         """First rows of a key's directions by their number, -1 for those not asked for."""
@@ -109,7 +117,7 @@ class NoteBank:
 
     def growth(self, since: int) -> Growth:
         """What was decoded since the bank had `since` rows (its `len`)."""
-        notes = {key: note for key, note in self._notes.items() if note.row >= since}
+        notes = {key: note for key, note in self._notes.items() if note[0].row >= since}
         ways = {way: row for way, row in self._ways.items() if row >= since}
         return Growth(since, self.rows.since(since), notes, ways)
 

@@ -19,7 +19,7 @@ from neuralsynth.sound.envelope import KILL, OFF
 from neuralsynth.sound.texture import texture_arrays
 from neuralsynth.sound.voices import Strike, VoicePool, VoiceSettings
 from neuralsynth.tails import Timed
-from neuralsynth.unison import begins_at, players
+from neuralsynth.unison import begins_at, hit_of, players
 
 _FILTERS = ("off", "lowpass", "bandpass", "highpass")
 #: How many times as long a release gets with the pedal just short of holding: 2 to this power.
@@ -177,8 +177,10 @@ class Part:
             directions=bank.direction_rows(round(sounding), tuple(self._gone)),
         )
         started = []
+        hit = hit_of(self.pool.n_started, len(bank.steps), self.patch.preset.sound.variation)
+        whole = replace(whole, gain=whole.gain * hit.gain, detune_cents=hit.cents)
         for begin, strike in self._players(now, whole, surroundings, layer):
-            voice = self.pool.start(begin, bank.note(round(sounding)), strike)
+            voice = self.pool.start(begin, bank.note(round(sounding), hit.variant), strike)
             self._key[voice], self._choke[voice], self._layers[voice] = key, layer.choke_group, layer
             self._one_shot[voice] = layer.one_shot and self.patch.spec.sustain is None
             self.pool.voices.numbers[voice, layout.PRESSURE] = pressure
@@ -291,7 +293,7 @@ class Part:
                 begin,
                 replace(
                     whole,
-                    detune_cents=player.detune_cents,
+                    detune_cents=whole.detune_cents + player.detune_cents,
                     pan=layer.pan + player.pan,
                     phase=player.phase,
                     lfo_phases=(vibrato + player.lfo_turns, first + player.lfo_turns, second + player.lfo_turns),

@@ -23,6 +23,9 @@ from neuralsynth.spec import InstrumentSpec
 from neuralsynth.tuning import Tuning, read_scala, stretched
 from neuralsynth.wiring import LATENT_REACH
 
+#: Variants of a drum that are decoded, and the seed they are drawn with.
+N_VARIANTS, VARIANT_SEED = 8, 40
+
 
 class Patch:
     """One complete sound: model, latent, envelope, modulation, effects. Made with `Patch.load`.
@@ -45,7 +48,8 @@ class Patch:
         self.latent, sound = self._latent(preset.sound), preset.sound
         is_nameless = sound.latent is not None or (sound.random > 0 and sound.point is None)
         named = None if is_nameless else sound.point or model.spec.default_point
-        self.bank = NoteBank(model, self.latent, model.spec.around(named) if named else model.spec.at(self.latent))
+        here = model.spec.around(named) if named else model.spec.at(self.latent)
+        self.bank = NoteBank(model, self.latent, here, self._variants(named) if named else None)
         self.zones: tuple[tuple[Layer, Patch], ...] = ((Layer(""), self),)
         other = self._morph_end()
         self.panel = Panel(preset, model.spec.axes, model.spec.character_size, other.preset if other else None)
@@ -78,12 +82,23 @@ class Patch:
     def _of_layers(cls, preset: Preset, path: Path) -> Self:
         """A preset made of layers: each preset that it names is loaded once."""
         files = [named_preset(layer.preset, path.parent, f"{path}: layers") for layer in preset.layers]
-        patches = {file: cls.load(file) for file in dict.fromkeys(files)}
-        first = patches[files[0]]
+        loaded = {file: cls.load(file) for file in dict.fromkeys(files)}
+        patches: dict[tuple[Path, str | None], Self] = {(file, None): patch for file, patch in loaded.items()}
+        for layer, file in zip(preset.layers, files, strict=True):
+            if (file, layer.point) not in patches:
+                patches[file, layer.point] = loaded[file].at_point(layer.point)
+        first = patches[files[0], preset.layers[0].point]
         patch = cls(first.preset, first.model, path)
-        patch.zones = tuple((layer, patches[file]) for layer, file in zip(preset.layers, files, strict=True))
+        patch.zones = tuple(
+            (layer, patches[file, layer.point]) for layer, file in zip(preset.layers, files, strict=True)
+        )
         patch.preset = preset
         return patch
+
+    def at_point(self, point: str | None) -> Self:
+        """The same patch at another named point of its model, which both share."""
+        sound = msgspec.structs.replace(self.preset.sound, point=point, latent=None)
+        return type(self)(msgspec.structs.replace(self.preset, sound=sound), self.model, self.path)
 
     @property
     def spec(self) -> InstrumentSpec:
@@ -140,6 +155,14 @@ class Patch:
                 raise PresetError(
                     f"{self.path}: [sound]: latent.{i} is {number:g}; use a number from {-reach:g} to {reach:g}"
                 )
+
+    def _variants(self, point: str) -> np.ndarray | None:
+        """Steps `[K, Z]` from a point to its variants, drawn once and for all; None where all hits are alike."""
+        spec, amount = self.model.spec, self.preset.sound.variation
+        if amount == 0.0 or not spec.variations.get(point):
+            return None
+        rng = np.random.default_rng(VARIANT_SEED)
+        return np.stack([spec.vary(point, rng, amount) for _ in range(N_VARIANTS)])
 
     def _along(self, axis: str, position: float) -> np.ndarray:
         """The step in the latent space to a position on a named axis."""

@@ -48,6 +48,9 @@ class Sound(msgspec.Struct, frozen=True):
     random: Annotated[
         int, knob(0, MOST_RANDOM, "", 1.0, "above 0, what `point` and `latent` leave open is drawn by this number")
     ] = 0
+    variation: Annotated[
+        float, knob(0.0, 2.0, "", 1.0, "how much two hits of a drum differ, where the model knows; 0 not at all")
+    ] = 1.0
 
     def __post_init__(self) -> None:
         """Refuse two places."""
@@ -188,6 +191,7 @@ class Layer(msgspec.Struct, frozen=True):
     one_shot: Annotated[
         bool, switch("sounds to its end whenever the key is released, unless it is a sound that can be held")
     ] = False
+    point: Annotated[str | None, Text("", says="a named point of its model, instead of the preset's own")] = None
 
     def __post_init__(self) -> None:
         """Refuse ranges that hold nothing."""

@@ -27,6 +27,7 @@ ENCODER_KEY, ENCODER_SUFFIX = "neuralsynth-encoder", ".encoder.onnx"
 #: Limits a file must keep, so that a hostile one cannot ask for the whole memory.
 MAX_FRAMES, MAX_PARTIALS, MAX_BANDS, MAX_LATENT_SIZE, MAX_NAMED = 1024, 512, 256, 2048, 1024
 MAX_TEXTURE = 12.0  # dB and cents
+MAX_VARIATIONS = 16
 
 
 class Sustain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -145,6 +146,7 @@ class InstrumentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     axes: dict[str, LatentAxis] = {}
     prior: Prior | None = None
     traits: dict[str, Traits] = {}  # of points that differ from the file as a whole
+    variations: dict[str, list[list[float]]] = {}  # of drums: how recorded hits differ from their point
     note_low: int
     note_high: int
     velocity_low: int  # softest and loudest recorded layer, MIDI 0..127;
@@ -170,6 +172,19 @@ class InstrumentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         latent = np.zeros(self.latent_size, np.float32)
         latent[: len(numbers)] = numbers
         return latent
+
+    def vary(self, point: str, rng: np.random.Generator, amount: float = 1.0) -> np.ndarray:
+        """A step in the latent `[Z]` float32 from a point to a hit that nobody recorded: a mixture of recorded ones.
+
+        The shares are drawn evenly from all that there are (a flat Dirichlet distribution). No step where a point has
+        no variations.
+        """
+        hits = self.variations.get(point, [])
+        shares = rng.dirichlet(np.ones(len(hits))) if hits else np.zeros(0)
+        step = self.place([])
+        for share, hit in zip(shares, hits, strict=True):
+            step += np.float32(amount * share) * self.place(hit)
+        return step
 
     def nearest_point(self, latent: np.ndarray) -> str:
         """The name of the point whose character is nearest to that of a latent."""
@@ -293,6 +308,7 @@ def _check(spec: InstrumentSpec, where: str) -> None:
     if spec.kind == "spectral" or spec.waveform is not None:
         _check_grid(spec, require)
     require(spec.traits.keys() <= spec.points.keys(), "traits has a name that is no point")
+    _check_variations(spec, require)
     _check_traits(spec, spec, require)
     for traits in spec.traits.values():
         _check_traits(traits, spec, require)
@@ -304,6 +320,21 @@ def _check_detail(spec: InstrumentSpec, require) -> None:
     d, bands = spec.detail, len(spec.band_edges_hz) - 1
     require(d.n_functions >= 1 and 0 <= d.n_partials <= spec.n_partials and 0 <= d.n_bands <= bands, f"detail is {d}")
     require(0 < d.size < spec.latent_size, f"detail takes {d.size} of {spec.latent_size} latent numbers")
+
+
+def _check_variations(spec: InstrumentSpec, require) -> None:
+    require(spec.variations.keys() <= spec.points.keys(), "variations has a name that is no point")
+    for name, ways in spec.variations.items():
+        require(len(ways) <= MAX_VARIATIONS, f"{name} has {len(ways)} variations; use at most {MAX_VARIATIONS}")
+        sizes = (spec.character_size, spec.latent_size)
+        require(
+            all(len(way) in sizes for way in ways),
+            f"a variation of {name} does not have {sizes[0]} or {sizes[1]} numbers",
+        )
+        require(
+            all(math.isfinite(x) and abs(x) < 1e3 for way in ways for x in way),
+            f"a variation of {name} is not finite or huge",
+        )
 
 
 def _check_traits(own: InstrumentSpec | Traits, spec: InstrumentSpec, require) -> None:

@@ -14,7 +14,12 @@ from neuralsynth.preset_sections import Voices
 from neuralsynth.sound.layout import CONTROL_STEP
 from neuralsynth.sound.modulation import drawn
 
-_ONSETS, _TURNS = 1000, 1001  # seeds of what is drawn; a note's own number is drawn with a seed up to 127
+_ONSETS, _TURNS, _GAINS, _CENTS = (
+    1000,
+    1001,
+    1002,
+    1003,
+)  # seeds of what is drawn; a note's own number is drawn with a seed up to 127
 
 
 class Player(NamedTuple):
@@ -47,6 +52,35 @@ def players(voices: Voices, serial: int) -> Iterator[Player]:
             delay_seconds=delays[i] - min(delays),
             lfo_turns=voices.lfo_spread * _share(number, _TURNS),
         )
+
+
+class Hit(NamedTuple):
+    """How one stroke on a drum differs from the next."""
+
+    variant: int
+    gain: float
+    cents: float
+
+
+#: No two successive strokes have the same variant: golden-ratio steps never come back at once.
+_VARIANT_STEP = 0.6180339887498949
+#: How far the level and the pitch of a stroke stray besides, at most.
+HIT_DB, HIT_CENTS = 0.5, 6.0
+
+
+def hit_of(serial: int, n_variants: int, amount: float) -> Hit:
+    """How a stroke differs from others.
+
+    Args:
+        serial: running number of its first voice among all that were started; what is drawn depends on it alone.
+        n_variants: with one, all strokes are alike.
+        amount: how much they differ, 1.0 as usual.
+    """
+    if n_variants == 1:
+        return Hit(0, 1.0, 0.0)
+    stray_db = amount * HIT_DB * float(drawn(serial, _GAINS))
+    cents = amount * HIT_CENTS * float(drawn(serial, _CENTS))
+    return Hit(int(n_variants * (serial * _VARIANT_STEP % 1.0)), 10.0 ** (stray_db / 20.0), cents)
 
 
 def _phase(i: int, count: int) -> float:

@@ -70,3 +70,34 @@ def synthetic_note(
     audio = sum(a * np.sin(r * phase + 0.7 * i) for i, (a, r) in enumerate(zip(amplitudes, ratios, strict=False)))
     audio = audio * np.minimum(1.0, t / attack_seconds) * np.exp(-decay_per_second * t)
     return np.concatenate([np.zeros(round(lead_seconds * sample_rate)), audio])
+
+
+def synthetic_hit(drum: str, velocity: int = 100, seed: int = 0, sample_rate: int = 44_100) -> np.ndarray:
+    """A stroke on a made-up drum, float64 mono: `kick` (falls from 150 to 50 Hz), `tom`, `snare`, `hat` or `cymbal`.
+
+    The harder the louder and the brighter; another seed is another stroke.
+    """
+    rng = np.random.default_rng([seed, velocity])
+    t = np.arange(round(SECONDS_OF_DRUM[drum] * sample_rate)) / sample_rate
+    near = 1.0 + 0.05 * rng.uniform(-1.0, 1.0, 3)
+    if drum == "kick":
+        cycles = 50.0 * (t + 2.0 * 0.025 * (1.0 - np.exp(-t / 0.025)))
+        audio = np.sin(2.0 * np.pi * cycles) * np.exp(-near[0] * 9.0 * t)
+    elif drum == "tom":
+        modes = ((140.0, 1.0, 6.0), (140.0 * 1.59, 0.4, 9.0), (140.0 * 2.14, 0.2, 14.0))
+        audio = sum(
+            a * n * np.sin(2.0 * np.pi * f * t) * np.exp(-d * t) for (f, a, d), n in zip(modes, near, strict=True)
+        )
+    else:
+        low_hz, high_hz, decay = {"snare": (900, 9000, 16), "hat": (7000, 16_000, 55), "cymbal": (2500, 15_000, 5)}[
+            drum
+        ]
+        audio = band_noise(rng, len(t), sample_rate, low_hz, high_hz) * 0.3 * np.exp(-near[0] * decay * t)
+        if drum == "snare":
+            audio = audio + 0.5 * near[1] * np.sin(2.0 * np.pi * 190.0 * t) * np.exp(-18.0 * t)
+    click = band_noise(rng, len(t), sample_rate, 1500, 12_000) * np.exp(-t / 0.002)
+    loudness = (velocity / 127.0) ** 2
+    return 0.7 * loudness * (audio + 0.3 * (velocity / 127.0) * click)
+
+
+SECONDS_OF_DRUM = {"kick": 0.6, "tom": 0.8, "snare": 0.5, "hat": 0.2, "cymbal": 1.4}

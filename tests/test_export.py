@@ -193,7 +193,7 @@ def workshop():
 
 
 RECIPES = [
-    "alto-flute", "alto-sax", "cello", "choir-voice", "clarinet", "classical-guitar", "electric-bass", "orchestra", "single-cycles",
+    "alto-flute", "alto-sax", "cello", "choir-voice", "clarinet", "classical-guitar", "drum-kit", "electric-bass", "orchestra", "single-cycles",
     "transistor-organ", "trumpet", "upright-piano", "violin", "xylophone",
 ]  # fmt: skip
 
@@ -210,13 +210,17 @@ def test_every_recipe_is_read_and_names_the_origin_and_licence_of_its_recordings
             assert recipe.licence == "Public domain" and "export/README.md names each" in recipe.origin
             assert f"| `{name}` | the recordings of all twelve" in page
             continue
-        own = [row for row in recordings if row["instrument"] == recipe.folder]
+        own = [row for row in recordings if row["instrument"].split("/")[0] == recipe.folder]
         sources = {(r["source_repository"], r["source_commit"], r["licence"]) for r in own}
+        row = next(line for line in page.splitlines() if line.startswith(f"| `{name}`"))
+        if recipe.folder == "drums":  # of several sources, the least free of which counts
+            assert recipe.licence == "CC-BY-4.0" and {licence for *_, licence in sources} == {"CC0-1.0", "CC-BY-4.0"}
+            assert all(s in recipe.origin and c[:12] in recipe.origin and s in row and c in row for s, c, _ in sources)
+            continue
         assert len(sources) == 1
         repository, commit, licence = sources.pop()
         assert licence.startswith(recipe.licence) and recipe.licence in ("CC0-1.0", "Public domain")
         assert repository in recipe.origin and commit[:12] in recipe.origin
-        row = next(line for line in page.splitlines() if line.startswith(f"| `{name}`"))
         assert repository in row and commit in row and recipe.licence.lower() in row.lower()
 
 

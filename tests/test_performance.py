@@ -270,7 +270,8 @@ def test_general_midi_gives_every_program_one_of_the_shipped_presets():
     assert [general.preset_for(0, (0, 0), shown - 1) for shown in (1, 41, 43, 65, 66)] == [
         "upright-piano", "violin", "cello", "alto-sax", "alto-sax"
     ]  # fmt: skip
-    assert {general.preset_for(9, (0, 0), number) for number in range(128)} == {"upright-piano"}
+    assert {general.preset_for(9, (0, 0), number) for number in range(128)} == {"drum-kit"}
+    assert general.start_preset(9) == "drum-kit"
 
 
 def test_a_performance_is_found_by_name_or_path_and_is_not_among_the_presets(folder):

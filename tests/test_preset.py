@@ -318,8 +318,9 @@ PLAYED = {
     "tuning": ('scale = "a.scl"\nkeyboard = "a.kbm"\na4_hz = 415.3\nstretch = 0.5\n', Tuning("a.scl", "a.kbm", 415.3, 0.5)),
     "morph": ('to = "b.onnx"\nposition = 0.5\n', Morph("b.onnx", "", 0.5)),
     "sound": (('point = "p"\naxes = { x = 0.5 }\ngain_db = 1\ntranspose_semitones = 2\ntune_cents = 3\n'
-              "velocity_sensitivity = 0.5\nvelocity_curve = -0.5\nnoise_db = -6\npan = 0.25\ntexture = 0.75\ndynamics = -1\nrandom = 7\n"),
-              Sound("p", {"x": 0.5}, 1.0, 2, 3.0, 0.5, -0.5, -6.0, 0.25, 0.75, -1.0, None, 7)),
+              "velocity_sensitivity = 0.5\nvelocity_curve = -0.5\nnoise_db = -6\npan = 0.25\ntexture = 0.75\ndynamics = -1\n"
+              "random = 7\nvariation = 0.5\n"),
+              Sound("p", {"x": 0.5}, 1.0, 2, 3.0, 0.5, -0.5, -6.0, 0.25, 0.75, -1.0, None, 7, 0.5)),
 }  # fmt: skip
 
 
@@ -516,13 +517,14 @@ def layers(*tables):
 def test_layers_are_read_written_and_read_again(neighbours):
     preset = load(neighbours, layers(
         'preset = "plain.toml"\nkey_high = 59', 'preset = "b.onnx"\nkey_low = 60\nvelocity_low = 64\nvelocity_high = 100',
-        'preset = "cello"\ntranspose_semitones = -12\ngain_db = -6\npan = 0.5\nfixed_key = 36\nchoke_group = 2\none_shot = true',
+        'preset = "cello"\ntranspose_semitones = -12\ngain_db = -6\npan = 0.5\nfixed_key = 36\nchoke_group = 2\none_shot = true\n'
+        'point = "cello"',
     ))  # fmt: skip
     assert preset.model == "" and preset.effects == ()
     assert preset.layers == (
         Layer("plain.toml", key_high=59),
         Layer("b.onnx", 60, 127, 64, 100),
-        Layer("cello", 0, 127, 1, 127, -12, -6.0, 0.5, 36, 2, True),
+        Layer("cello", 0, 127, 1, 127, -12, -6.0, 0.5, 36, 2, True, "cello"),
     )
     save_preset(preset, neighbours / "saved.toml")
     assert load_preset(neighbours / "saved.toml") == preset

@@ -4,7 +4,8 @@ A note comes from an SFZ file beside the recordings, else from the file name, el
 against the sound: the folder's octave convention (C4 = 60 or C3 = 60) is a vote of all recordings, and a name that
 clearly contradicts what is heard loses. A file that cannot be used is skipped and named with its reason.
 
-A folder holds notes or single-cycle waveforms. Where both are found, the fewer are skipped.
+A folder holds notes, single-cycle waveforms, or the hits of a drum kit, which is known by its names (`kit`). Where
+cycles and others are found, the fewer are skipped.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ import numpy as np
 from neuralsynth.analysis.cycles import LONGEST_SECONDS as LONGEST_CYCLE_SECONDS
 from neuralsynth.analysis.cycles import cycle_names, read_cycle
 from neuralsynth.analysis.files import checked_digest, find_files, read_checked, reason_without_file
+from neuralsynth.analysis.kit import as_hits, is_kit
+from neuralsynth.analysis.layers import DEFAULT_VELOCITY, with_velocities
 from neuralsynth.analysis.names import DYNAMICS, TOLERANCE, NameReading, octave_votes, read_names
 from neuralsynth.analysis.pitch import NOTHING_HEARD, Listening, listen, loud_part
 from neuralsynth.analysis.recordings import Folder, Recording
@@ -29,13 +32,12 @@ from neuralsynth.units import gain_to_db, hz_to_note, note_name, note_to_hz
 
 __all__ = ["Folder", "Recording", "contradicts", "read_folder"]
 
-DEFAULT_VELOCITY = 90
+KINDS = ("auto", "notes", "drums")
 #: Confidence below which a measured pitch says nothing, and above which it may vote and overrule a name.
 HEARD, SURE = 0.05, 0.5
 #: A name loses only if its evidence is below this share of the measured pitch's: by overtone relation, or any other.
 _OVERTONE_SHARE, _OTHER_SHARE = 0.75, 0.9
 _OVERTONE_SEMITONES = np.array([12.0, 19.0, 24.0, 28.0, 31.0, 36.0, 7.0])  # 2:1, 3:1, 4:1, 5:1, 6:1, 8:1, 3:2
-_LAYER_STEP_DB = 3.0
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,11 @@ class _Heard:
         return float(hz_to_note(estimate.pitch_hz)) if estimate.confidence >= SURE else None
 
 
-def read_folder(path: Path | str, progress: Callable[[int, int], None] | None = None) -> Folder:
+def read_folder(path: Path | str, progress: Callable[[int, int], None] | None = None, kind: str = "auto") -> Folder:
     """Understand a folder of recordings; `progress(done, total)` is called after each file.
+
+    Args:
+        kind: one of `KINDS`: what the folder holds, where its names would mislead.
 
     Raises:
         RecordingError: the folder does not exist, is no folder, or holds no usable recording.
@@ -73,7 +78,12 @@ def read_folder(path: Path | str, progress: Callable[[int, int], None] | None = 
     heard, mixed_warnings = _of_one_kind(_without_duplicates(heard))
     sfz, sfz_warnings = read_sfz_files(path, sfz_files)
     cycles = any(one.recording.is_cycle for one in heard)
-    recordings, shifts, shift_warnings = _as_cycles(heard) if cycles else _decide(heard, sfz)
+    if cycles:
+        recordings, shifts, shift_warnings = _as_cycles(heard)
+    elif kind == "drums" or (kind == "auto" and _sounds_like_kit(heard)):
+        recordings, shifts, shift_warnings = _as_kit(heard, sfz)
+    else:
+        recordings, shifts, shift_warnings = _decide(heard, sfz)
     if not any(r.used for r in recordings):
         why = _why_none(recordings)
         raise RecordingError(f"{path}: holds no usable recording{why}; give single notes ({_allowed()})")
@@ -167,6 +177,24 @@ def _as_cycles(heard: list[_Heard]) -> tuple[list[Recording], Counter[int], list
     return recordings, Counter(), []
 
 
+def _sounds_like_kit(heard: list[_Heard]) -> bool:
+    """Whether the files are hits of drums by name, and not notes that sound as they are named."""
+    used = [one for one in heard if one.recording.used]
+    readings = read_names([Path(one.recording.name).stem for one in used], [one.sure_note for one in used])
+    sounding = [
+        r.note is not None and one.sure_note is not None and abs((one.sure_note - r.note + 6) % 12 - 6) < TOLERANCE
+        for one, r in zip(used, readings, strict=True)
+    ]
+    return is_kit([one.recording.name for one in used], sounding)
+
+
+def _as_kit(heard: list[_Heard], sfz: dict[Path, SfzReading]) -> tuple[list[Recording], Counter[int], list[str]]:
+    """`_decide` for the hits of a drum kit."""
+    used = [one.recording for one in heard if one.recording.used]
+    hits = {r.path: r for r in as_hits(used, {one.recording.path: one.level_db for one in heard}, sfz)}
+    return [hits.get(one.recording.path, one.recording) for one in heard], Counter(), []
+
+
 def _decide(heard: list[_Heard], sfz: dict[Path, SfzReading]) -> tuple[list[Recording], Counter[int], list[str]]:
     """Every recording with its note and velocity, the octave shifts by number of files, and warnings."""
     groups: dict[str, list[_Heard]] = defaultdict(list)
@@ -186,7 +214,7 @@ def _decide(heard: list[_Heard], sfz: dict[Path, SfzReading]) -> tuple[list[Reco
             if octaves and n_files:
                 warnings.append(_shift_warning(group, octaves, as_number))
         done = [_decided(one, r, own, sfz.get(one.recording.path.resolve())) for one, r in readings]
-        decided.update({r.path: r for r in _levelled(done, {m.recording.path: m.level_db for m in members})})
+        decided.update({r.path: r for r in with_velocities(done, {m.recording.path: m.level_db for m in members})})
     return [decided.get(one.recording.path, one.recording) for one in heard], shifts, warnings
 
 
@@ -279,27 +307,3 @@ def contradicts(listening: Listening, note: int) -> bool:
     share = _OVERTONE_SHARE if related else _OTHER_SHARE
     named = listening.evidence_for(float(note_to_hz(note)), 0.4)
     return named < share * listening.evidence_for(estimate.pitch_hz, 0.4)
-
-
-def _levelled(recordings: list[Recording], level_db: dict[Path, float]) -> list[Recording]:
-    """The same recordings, those without velocity given one: by level where a note has layers, else the default."""
-    by_note: dict[int, list[Recording]] = defaultdict(list)
-    for recording in recordings:
-        if recording.used and recording.note is not None and recording.velocity is None:
-            by_note[recording.note].append(recording)
-    chosen: dict[Path, tuple[int, str]] = {}
-    for members in by_note.values():
-        members.sort(key=lambda r: (level_db[r.path], r.name))
-        layers: list[list[Recording]] = []
-        for recording in members:
-            if layers and level_db[recording.path] - level_db[layers[-1][0].path] <= _LAYER_STEP_DB:
-                layers[-1].append(recording)
-            else:
-                layers.append([recording])
-        for k, layer in enumerate(layers, 1):
-            by_level = (round(127 * k / len(layers)), "level")
-            chosen.update({r.path: by_level if len(layers) > 1 else (DEFAULT_VELOCITY, "default") for r in layer})
-    return [
-        replace(r, velocity=chosen[r.path][0], velocity_from=chosen[r.path][1]) if r.path in chosen else r
-        for r in recordings
-    ]

@@ -27,10 +27,12 @@ _NEVER_NOTES = _VELOCITY_PREFIXES | _LAYER_PREFIXES | {
     "r", "rr", "round", "robin", "take", "tk", "t", "alt", "var", "variation", "mic", "ch", "chan", "channel", "track",
     "part", "version", "ver", "rev", "session", "day", "no", "nr", "bpm", "hz", "khz", "bit", "bits", "sr", "id",
 }  # fmt: skip
+#: Words before numbers, which say nothing of what a recording is.
+MARKS = _NOTE_PREFIXES | _NEVER_NOTES
 _UNITS = r"(?:\.\d+)?\s?(?:k|khz|hz|bits?|ms|s|sec|db|bpm|cents?|st)(?![A-Za-z])"
 _SEMITONES = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
 _WORDS = "|".join(w.replace("mezzo", "mezzo[- _]?") for w in sorted(DYNAMICS, key=len, reverse=True))
-_MARKS = "|".join(sorted(_NOTE_PREFIXES | _NEVER_NOTES, key=len, reverse=True))
+_MARKS = "|".join(sorted(MARKS, key=len, reverse=True))
 _NOTE_NAME = re.compile(
     r"(?:(?<![A-Za-z#])|(?<=[a-z])(?=[A-G]))"  # at the start of a word, or a capital inside one (PianoC4)
     r"([A-Ga-g])[ _]?(#|♯|sharp|is|s|b|♭|flat|es)?[ _]?(-?)(\d)(?![\d#♯])"

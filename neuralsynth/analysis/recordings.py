@@ -19,13 +19,17 @@ class Recording:
     used: bool
     note: int | None = None  # MIDI, C4 = 60
     velocity: int | None = None  # 1..127
-    note_from: str | None = None  # "name", "sfz", "measured" or "cycle"
+    note_from: str | None = None  # "name", "sfz", "measured", "cycle"; of a drum also "drum" or "free", see `kit`
     velocity_from: str | None = None  # "name", "sfz", "level" or "default"
     pitch_hz: float | None = None  # measured
     reason: str | None = None  # why it is skipped; if used, what is odd about it
     digest: str = ""  # first 16 hex digits of the file's SHA-256
-    group: str = ""  # sub-folder, that is instrument, "" at the top; of a single cycle, its own name
+    group: str = (
+        ""  # sub-folder, that is instrument, "" at the top; of a single cycle, its own name; of a hit, the drum
+    )
     is_cycle: bool = False  # exactly one period of a waveform, see `cycles`
+
+    is_hit: bool = False  # a stroke on a drum: `note` is the key that plays it, not its pitch
 
     def load(self) -> tuple[np.ndarray, int]:
         """The audio, mono float32 `[samples]`, and its sample rate in Hz.
@@ -37,7 +41,18 @@ class Recording:
 
     def to_json(self) -> dict:
         """The facts a user wants to see, as plain values."""
-        keys = ("used", "note", "velocity", "note_from", "velocity_from", "reason", "group", "digest", "is_cycle")
+        keys = (
+            "used",
+            "note",
+            "velocity",
+            "note_from",
+            "velocity_from",
+            "reason",
+            "group",
+            "digest",
+            "is_cycle",
+            "is_hit",
+        )
         pitch_hz = None if self.pitch_hz is None else round(self.pitch_hz, 2)
         return {"path": self.name, **{key: getattr(self, key) for key in keys}, "pitch_hz": pitch_hz}
 
@@ -60,6 +75,11 @@ class Folder:
     def holds_cycles(self) -> bool:
         """Whether what can be trained on are single-cycle waveforms, not notes."""
         return any(r.is_cycle for r in self.used)
+
+    @property
+    def holds_kit(self) -> bool:
+        """Whether what can be trained on are the hits of a drum kit, not notes."""
+        return any(r.is_hit for r in self.used)
 
     def to_json(self) -> dict:
         """`{"files": [...], "octave_shift": 0, "warnings": [...]}`."""

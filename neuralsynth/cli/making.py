@@ -24,6 +24,10 @@ SCORED = 12
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="instrument file to make (.onnx)")
 @click.option("--family", type=click.Choice(["vae"]), default="vae", show_default=True, help="kind of model")
 @click.option("--minutes", type=Number(0.1, 10_000, "minutes"), default=10.0, show_default=True, help="time to spend")
+@click.option(
+    "--kind", type=click.Choice(["auto", "notes", "drums"]), default="auto", show_default=True,
+    help="what the recordings are, where their names would mislead",
+)  # fmt: skip
 @click.option("--seed", type=Number(0, 2**31 - 1, whole=True), default=0, show_default=True)
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="go on with an interrupted run folder")
 @click.option(
@@ -43,14 +47,15 @@ SCORED = 12
 @click.option("--force", is_flag=True, help="replace an existing instrument file")
 @click.option("--json", "json_", is_flag=True, help="report as JSON")
 def train(
-    folder, output, family, minutes, seed, resume, run_dir, hold_out, keep_every, only_layer, name, licence, origin,
-    dry_run, force, json_,
+    folder, output, family, minutes, kind, seed, resume, run_dir, hold_out, keep_every, only_layer, name, licence,
+    origin, dry_run, force, json_,
 ) -> None:  # fmt: skip
     """Train an instrument on a folder of recordings of single notes.
 
     Notes and velocities are read from file names (A#3, Bb3, 060, m060_v100, ...) or an SFZ file, checked
     against the sound, and measured where names say nothing. Any sample rate, depth and channel count. A folder
-    of single-cycle waveforms (each file exactly one period) becomes an instrument with a point for each of them.
+    of single-cycle waveforms (each file exactly one period) becomes an instrument with a point for each of them, a
+    folder of drum hits (named kick, snare, ...) a kit with a point for each drum.
 
     \b
     neuralsynth train my-kalimba -o kalimba.onnx --minutes 10
@@ -60,7 +65,7 @@ def train(
     --hold-out, --keep-every and --only-layer exclude one another. What they leave out is scored on at the end.
     """
     if dry_run:
-        _dry_run(folder, json_)
+        _dry_run(folder, kind, json_)
         return
     if output is None:
         raise UsageError("missing option '-o' / '--output': name the instrument file to make, such as mine.onnx")
@@ -73,14 +78,14 @@ def train(
         family=family, minutes=minutes, seed=seed, hold_out=hold_out, keep_every=keep_every, only_layer=only_layer or 0,
         name=name, licence=licence, origin=origin,
     ).check()  # fmt: skip
-    _train(folder, output, config, resume, run_dir, json_)
+    _train(folder, kind, output, config, resume, run_dir, json_)
 
 
-def _dry_run(folder: Path, json_: bool) -> None:
+def _dry_run(folder: Path, kind: str, json_: bool) -> None:
     from neuralsynth.analysis.folder import read_folder
 
     with progress_bar("listening", "files") as progress:
-        found = read_folder(folder, progress)
+        found = read_folder(folder, progress, kind)
     if json_:
         as_json(found.to_json())
         return
@@ -90,23 +95,25 @@ def _dry_run(folder: Path, json_: bool) -> None:
             f"{recording.note} {note_name(recording.note)}" if recording.note is not None else "skipped",
             recording.velocity,
             recording.note_from or "",
-            recording.reason or "",
+            recording.reason or (recording.group if recording.is_hit else ""),
         ]
         for recording in found.recordings
     ]
     table(["file", "note", "velocity", "from", "remark"], rows)
     what = ", as single-cycle waveforms" if found.holds_cycles else ""
+    if found.holds_kit:
+        what = f", as hits of {len({r.group for r in found.used})} drums; --kind notes if they are notes"
     click.echo(f"{len(found.used)} of {len(found.recordings)} files can be used{what}")
     warn(found.warnings)
 
 
-def _train(folder, output, config, resume, run_dir, json_) -> None:
+def _train(folder, kind, output, config, resume, run_dir, json_) -> None:
     from neuralsynth.analysis.folder import read_folder
     from neuralsynth.training.config import enough
 
     run_dir = resume or run_dir or output.parent / "runs" / output.stem
     with progress_bar("listening", "files") as progress:
-        found = read_folder(folder, progress)
+        found = read_folder(folder, progress, kind)
     enough(found)
     # Only now what takes seconds to load: a folder that cannot be used is told at once.
     from neuralsynth.training.run import train_folder
@@ -117,7 +124,7 @@ def _train(folder, output, config, resume, run_dir, json_) -> None:
         again = f"go on with: neuralsynth train {folder} -o {output} --resume {run_dir}"
         raise Interrupted(again if (run_dir / "run.json").exists() else "nothing was trained yet") from None
     warn(result.warnings)
-    report = _reconstruction if found.holds_cycles else _score
+    report = _reconstruction if found.holds_cycles else _kit if found.holds_kit else _score
     facts, sentence = report(output, found)
     if json_:
         as_json(
@@ -147,6 +154,21 @@ def _score(output: Path, found: Folder) -> tuple[dict, str]:
     return {"score": scored.to_json()}, (
         f"on {mean.n_recordings} recordings {seen}: play {mean.play_db:.2f} dB, "
         f"sampler {mean.sampler_db:.2f} dB, floor {mean.floor_db:.2f} dB"
+    )
+
+
+def _kit(output: Path, found: Folder) -> tuple[dict, str]:
+    """How close each drum comes to its hits: for JSON, and as a sentence."""
+    from neuralsynth.model import InstrumentModel
+    from neuralsynth.scoring import kit_distances
+
+    apart, unseen = kit_distances(InstrumentModel.load(output), found.used)
+    worst, median_db = max(apart, key=lambda piece: apart[piece]), statistics.median(apart.values())
+    seen = "left out of training" if unseen else "it was trained on"
+    facts = {"pieces_db": {piece: round(value, 3) for piece, value in apart.items()}, "held_out": unseen}
+    return facts, (
+        f"{len(apart)} drums, each a point; from the hits {seen} the median drum is {median_db:.2f} dB away, "
+        f"the worst, {worst}, {apart[worst]:.2f} dB"
     )
 
 

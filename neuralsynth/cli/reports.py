@@ -164,7 +164,7 @@ def _point(spec, point: str) -> str:
 
 def _layer(layer, zone) -> str:
     keys = f"keys {layer.key_low} to {layer.key_high}, velocities {layer.velocity_low} to {layer.velocity_high}"
-    return f"{zone.name}, {keys}"
+    return f"{zone.name}{f' ({layer.point})' if layer.point else ''}, {keys}"
 
 
 @click.command()

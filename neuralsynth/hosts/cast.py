@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # the engine takes a second to import: a bad song or name is 
     from neuralsynth.engine import Engine
     from neuralsynth.patch import Patch
 
-DEFAULT_PRESET = "upright-piano"
+DEFAULT_PRESET, DEFAULT_KIT = "upright-piano", "drum-kit"
 DRUMS = 9  # channel 10 of General MIDI
 BLOCK_SIZE = 16384
 _MASTERS = (0, 15)  # of MPE zones
@@ -50,7 +50,7 @@ class Cast:
         """Read what is to be read, but load no patch yet.
 
         Args:
-            preset: what all channels play; without it the performance's, or the piano.
+            preset: what all channels play; without it the performance's, or the piano and a drum kit on channel 10.
             channels: MIDI channel 1..16 -> what it plays whatever the song's program changes say.
             programs: a performance, its file or its name: what channels start with, and what programs bring.
             controls: a controller map, or its file.
@@ -72,6 +72,8 @@ class Cast:
         self._song, self._performance = song, programs
         self._preset: Choice = DEFAULT_PRESET if preset is None else preset
         self._channels = {channel - 1: choice for channel, choice in (channels or {}).items()}
+        if preset is None and programs is None:
+            self._channels.setdefault(DRUMS, DEFAULT_KIT)
         self._controls = load_map(controls) if isinstance(controls, (str, Path)) else controls
         self._loaded: dict[Path, Patch] = {}
         self._keys_of: dict[int, dict[Choice | None, np.ndarray]] = {}

@@ -18,6 +18,7 @@ installed, measures that training never saw are a second opinion on all five (`s
 
 from __future__ import annotations
 
+from neuralsynth.scoring.kit import kit_distances
 from neuralsynth.scoring.measure import score
 from neuralsynth.scoring.playback import play_spectrum
 from neuralsynth.scoring.results import RIVALS, RecordingScore, Score, SecondOpinion, Sounds
@@ -30,6 +31,7 @@ __all__ = [
     "SecondOpinion",
     "Sounds",
     "interpolated_spectrum",
+    "kit_distances",
     "play_spectrum",
     "score",
 ]

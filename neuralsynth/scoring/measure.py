@@ -45,7 +45,10 @@ def score(
         RecordingError: the folder holds nothing usable.
     """
     spec = instrument.model.spec
-    chosen = choose(read_folder(folder).used, spec.provenance.recordings if spec.provenance else ())
+    found = read_folder(folder)
+    if found.holds_kit:
+        raise RecordingError(f"{folder}: holds hits of drums, which have no pitch to be scored at; see docs/drums.md")
+    chosen = choose(found.used, spec.provenance.recordings if spec.provenance else ())
     targets = chosen.targets
     others = read_folder(neighbours).used if neighbours else chosen.others
     if most is not None and len(targets) > most:

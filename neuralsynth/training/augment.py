@@ -173,7 +173,12 @@ def _beside(among: np.ndarray, values: np.ndarray, i: int, widest: float) -> lis
 
 
 def turnable(table: NoteTable) -> np.ndarray:
-    """Which of `TURNS` mean something for these notes, `[4]` bool: without noise or movement, only brightness."""
+    """Which of `TURNS` mean something for these notes, `[4]` bool: without noise or movement, only brightness.
+
+    None does for drums: turns tell brightness by the numbers of harmonics.
+    """
+    if table.ratios is not None:
+        return np.zeros(len(TURNS), bool)
     noisy = bool(np.any(table.noise_db > FLOOR_DB))
     moving = bool(np.any(np.ptp(table.partials_db, axis=2) > 0.0))
     return np.array([True, noisy, moving, moving])

@@ -119,6 +119,34 @@ class BetweenPlaces(nn.Module):
         self.bias.copy_(mean - centre @ self.weight)
 
 
+class NearPlaces(nn.Module):
+    """Numbers known at a few places: near each of them its own, on the way from one to another a mean of both."""
+
+    SHARPNESS = 8.0
+    places: Tensor
+    numbers: Tensor
+    sharpness: Tensor
+
+    def __init__(self, places: Tensor, numbers: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("places", places.detach().clone())
+        self.register_buffer("numbers", numbers)
+        self.register_buffer("sharpness", torch.ones(()))
+
+    def forward(self, places: Tensor) -> Tensor:
+        """`[N, n_dimensions]` -> `[N, n_numbers]`."""
+        away = ((places[:, None, :] - self.places) ** 2).sum(dim=2)
+        return torch.softmax(-self.sharpness * away, dim=1) @ self.numbers
+
+    @torch.no_grad()
+    def move_(self, places: Tensor) -> None:
+        """Tell where the places `[G, n_dimensions]` are now."""
+        self.places.copy_(places)
+        if len(places) > 1:
+            away = ((places[:, None] - places) ** 2).sum(dim=2) + torch.diag(torch.full((len(places),), torch.inf))
+            self.sharpness.fill_(self.SHARPNESS / float(away.amin().clamp(min=1e-6)))
+
+
 def hats(place: Tensor, n_points: int) -> Tensor:
     """Weights of linear interpolation between `n_points` over 0..1: `[N, P]` -> `[N, P, n_points]`."""
     points = torch.arange(n_points, dtype=torch.float32, device=place.device)

@@ -41,6 +41,7 @@ class NoteTable:
     groups: tuple[str, ...]
     sustains: np.ndarray  # [M] bool, the same for all notes of a group
     digests: tuple[str, ...]
+    ratios: np.ndarray | None = None  # [G, P] of drums, whose modes are free; None where the partials make a series
 
     def frame_weights(self) -> np.ndarray:
         """What each frame of each note counts, `[M, T]` float32."""
@@ -95,8 +96,8 @@ def build_table(analysed: Sequence[tuple[Recording, NoteAnalysis]], grid: Spectr
     group = np.array([groups.index(r.group) for r, _ in analysed])
     each = np.array([a.sustains for _, a in analysed])
     sustains = np.array([bool(each[group == g].mean() > 0.5) for g in range(len(groups))])[group]
-    partials = np.stack([_db(s.partials.T) for s in spectra])
-    noise = np.stack([_db(s.noise.T) for s in spectra])
+    partials = np.stack([to_db(s.partials.T) for s in spectra])
+    noise = np.stack([to_db(s.noise.T) for s in spectra])
     for i, n in enumerate(n_valid):
         if not sustains[i]:
             _decay_on(partials[i], int(n), grid)
@@ -125,7 +126,8 @@ def build_table(analysed: Sequence[tuple[Recording, NoteAnalysis]], grid: Spectr
     )
 
 
-def _db(gain: np.ndarray) -> np.ndarray:
+def to_db(gain: np.ndarray) -> np.ndarray:
+    """Decibels of full scale, not under the floor."""
     return 20.0 * np.log10(np.maximum(gain, 10.0 ** (FLOOR_DB / 20.0)))
 
 

@@ -43,6 +43,15 @@ def learn_detail(vae: Vae, table: NoteTable) -> Detail | None:
     return Detail(n_functions, decoder.n_detailed, table.grid.n_bands)
 
 
+def details_of(vae: Vae, table: NoteTable) -> np.ndarray:
+    """The detail by which each note of a table differs from what the network says of it, `[M, D]`."""
+    courses, scale_db = vae.decoder.detail_functions.numpy(), vae.decoder.detail_scale_db.numpy()
+    errors, heard = errors_of(vae, table)
+    weights = weights_of(courses, errors, heard * np.sqrt(table.frame_weights().mean(axis=0)))
+    return (weights.transpose(0, 2, 1) / scale_db).reshape(len(errors), -1)
+
+
+@torch.no_grad()
 def errors_of(vae: Vae, table: NoteTable) -> tuple[np.ndarray, np.ndarray]:
     """What the decoder misses of each note, in dB, and what of it can be heard (0 or 1): `[M, P' + B, T]` each."""
     n = vae.decoder.n_detailed

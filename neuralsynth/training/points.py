@@ -10,10 +10,11 @@ import numpy as np
 import torch
 
 from neuralsynth.analysis.descriptors import SAYS, UNITS, describe
-from neuralsynth.spec import LatentAxis, Sustain, Traits, point_name
+from neuralsynth.spec import MAX_VARIATIONS, LatentAxis, Sustain, Traits, point_name
 from neuralsynth.spectrum import SpectrumGrid
 from neuralsynth.training.augment import TURNS, turnable
 from neuralsynth.training.dataset import NoteTable
+from neuralsynth.training.detail import details_of
 from neuralsynth.training.texture import measure_texture
 from neuralsynth.training.vae import Vae
 
@@ -41,6 +42,23 @@ def named_traits(table: NoteTable, name: str) -> dict[str, Traits]:
     """Range, dynamics, sustain and texture of each group of recordings that differs in them from all together."""
     whole, own = traits_of(table), map(traits_of, table.by_group())
     return {label: traits for label, traits in zip(point_names(table, name), own, strict=True) if traits != whole}
+
+
+def named_variations(vae: Vae, table: NoteTable, name: str) -> dict[str, list[list[float]]]:
+    """How the hits of each piece of a kit differ from its point: the detail of some of them, softest first.
+
+    Nothing for notes.
+    """
+    if table.ratios is None:
+        return {}
+    details = details_of(vae, table)
+    found = {}
+    for group, label in enumerate(point_names(table, name)):
+        mine = np.flatnonzero(table.group == group)
+        mine = mine[np.argsort(table.velocity[mine], kind="stable")]
+        chosen = mine[np.unique(np.linspace(0, len(mine) - 1, MAX_VARIATIONS).round().astype(int))]
+        found[label] = [[0.0] * vae.decoder.character_size + [round(float(x), 2) for x in details[i]] for i in chosen]
+    return found
 
 
 def traits_of(table: NoteTable) -> Traits:

@@ -18,6 +18,7 @@ from neuralsynth.training.checkpoints import Run
 from neuralsynth.training.config import MIN_RECORDINGS, TrainConfig, VaeConfig, enough
 from neuralsynth.training.cycles import cycle_grid, cycle_table
 from neuralsynth.training.dataset import NoteTable, build_table, choose_grid
+from neuralsynth.training.kit import kit_grid, kit_table, trained_hits
 from neuralsynth.training.points import sustain_region
 from neuralsynth.training.split import split
 from neuralsynth.training.vae import HARMONIC, Statistics
@@ -72,6 +73,8 @@ def prepare(
         rates = [r.load()[1] for r in used]
         table, rate = cycle_table(used, cycle_grid(config)), int(np.median(rates))
         return Data(table, None, (), digest, rate, understood.warnings, holds_cycles=True)
+    if understood.holds_kit:
+        return _prepared_kit(understood, config, digest, say)
     split(used, config)  # refuses before minutes of work what does not fit
     seconds, rates = _lengths(used)
     grid = (
@@ -95,6 +98,20 @@ def prepare(
     held = table.only(judged) if judged.any() else None
     warned = (*understood.warnings, *bad)
     return Data(table.only(trained), held, paths, digest, int(np.median(rates)), warned)
+
+
+def _prepared_kit(understood: Folder, config: TrainConfig, digest: str, say: Say) -> Data:
+    """`prepare` for the hits of a drum kit."""
+    used = understood.used
+    trained_hits(used, config)  # refuses before the work what does not fit
+    seconds, rates = _lengths(used)
+    n_pieces = len({r.group for r in used})
+    say(f"{len(used)} hits of {n_pieces} pieces are analysed")
+    table, hits, bad = kit_table(used, kit_grid(config, seconds))
+    trained = trained_hits(hits, config)
+    paths = tuple(hit.path for hit, is_in in zip(hits, trained, strict=True) if not is_in)
+    held = None if trained.all() else table.only(~trained)
+    return Data(table.only(trained), held, paths, digest, int(np.median(rates)), (*understood.warnings, *bad))
 
 
 def _lengths(recordings: Sequence[Any]) -> tuple[list[float], list[int]]:
@@ -121,6 +138,8 @@ def statistics_of(table: NoteTable) -> Statistics:
     weights = weights / weights.sum()
     partials = np.einsum("mpt,mt->p", table.partials_db, weights)
     noise = np.einsum("mbt,mt->b", table.noise_db, weights)
+    if table.ratios is not None:
+        return Statistics(partials, noise, None, ratios=table.ratios)
     times, sustain = table.grid.frame_seconds, sustain_region(table)
     low, high = (sustain.start_seconds, sustain.end_seconds) if sustain else CENTRED_SECONDS
     start = min(int(np.searchsorted(times, low)), len(times) - 2)

@@ -34,16 +34,17 @@ except ImportError as error:
 
 from neuralsynth.analysis.folder import Folder, read_folder
 from neuralsynth.spec import Detail, InstrumentSpec, Provenance, point_name
-from neuralsynth.training.augment import APART, Batches
+from neuralsynth.training import cycles, kit
+from neuralsynth.training.augment import APART, Batches, Mixing
 from neuralsynth.training.checkpoints import Run
 from neuralsynth.training.config import TrainConfig, TrainResult
-from neuralsynth.training.cycles import begin, suited
+from neuralsynth.training.cycles import begin
 from neuralsynth.training.dataset import NoteTable
 from neuralsynth.training.detail import learn_detail
 from neuralsynth.training.export import export_encoder, export_instrument
 from neuralsynth.training.fit import BatchStream, Schedule, VaeTraining, play_score, to_tensors
 from neuralsynth.training.losses import Ear, HarmonicEar, MelEar
-from neuralsynth.training.points import named_axes, named_points, named_traits, traits_of
+from neuralsynth.training.points import named_axes, named_points, named_traits, named_variations, traits_of
 from neuralsynth.training.posterior import add_prior
 from neuralsynth.training.prepare import Data, Say, note_step, planned_config, prepare, statistics_of
 from neuralsynth.training.tuning import tune
@@ -96,7 +97,9 @@ def train_folder(
     with _quiet(), _threads(config.threads):
         understood = folder if isinstance(folder, Folder) else read_folder(folder)
         if understood.holds_cycles and plan is None:
-            config = suited(config)
+            config = cycles.suited(config)
+        if understood.holds_kit and plan is None:
+            config = kit.suited(config)
         data = prepare(understood, config, run, plan, config.threads or _cores(), say)
         job = _Job(output, config, run, data, started, show_progress)
         return job.run_all(plan, say)
@@ -123,8 +126,7 @@ class _Job:
         self.started, self.show_progress = started, show_progress
         self.grid = data.train.grid
         self.ear: Ear = HarmonicEar(self.grid) if data.holds_cycles else MelEar(self.grid)
-        mixing = APART if data.holds_cycles else None
-        self.batches = Batches(data.train, config.seed, config.batch_size, mixing)
+        self.batches = Batches(data.train, config.seed, config.batch_size, self._mixing())
 
     def run_all(self, plan: dict[str, Any] | None, say: Say) -> TrainResult:
         """Train, finish and export."""
@@ -148,6 +150,12 @@ class _Job:
             warned.append(f"the machine was slower than measured: {module.step} of {steps} steps fitted into the time")
         say("the instrument is exported")
         return self._finish(module, tuple(warned))
+
+    def _mixing(self) -> Mixing | None:
+        """How recordings are mixed, where not as notes are."""
+        if self.data.holds_cycles:
+            return APART
+        return None if self.data.train.ratios is None else kit.MIXING
 
     def _network(self) -> Vae:
         torch.manual_seed(self.config.seed)
@@ -251,6 +259,7 @@ class _Job:
             default_point=next(iter(points)),
             axes=named_axes(vae, table),
             traits=named_traits(table, name),
+            variations=named_variations(vae, table, name),
             **structs.asdict(traits_of(table)),
             licence=config.licence,
             origin=config.origin,

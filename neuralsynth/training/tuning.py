@@ -32,8 +32,10 @@ def tune(decoder: Decoder, places: torch.Tensor, grid: SpectrumGrid, ranges: Seq
 
     A string struck harder is heard sharper, so a note's softest and hardest touch end equally far off. Where partials
     are exact harmonics only the movement counts: a note's beginning, all that is heard of a short one, and the note
-    as a whole end equally far off.
+    as a whole end equally far off. Drums have no pitch to be in tune with.
     """
+    if decoder.modes is not None:
+        return
     times = grid.frame_seconds
     if decoder.is_harmonic:
         early = np.gradient(times) * ((times >= BEGINNING_SECONDS[0]) & (times <= BEGINNING_SECONDS[1]))

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from neuralsynth.spectrum import SpectrumGrid
-from neuralsynth.training.blocks import BetweenPlaces, DownConv, GrowingTrunk, NoteFeatures, hats
+from neuralsynth.training.blocks import BetweenPlaces, DownConv, GrowingTrunk, NearPlaces, NoteFeatures, hats
 from neuralsynth.training.config import FLOOR_DB, N_TURNS, VaeConfig
 from neuralsynth.units import hz_to_mel
 
@@ -41,6 +41,7 @@ HARMONIC = np.array([0.0, 0.0, -16.0])  # the stiffness curve of exact harmonics
 MOST_BASS_STIFFNESS, BASS_NOTE = -8.0, 40.0  # log B, and the note from which on it may be more
 ENCODED_DB = 90.0  # under a note's level; what is softer, the encoder does not hear
 ENCODED_SECONDS = 1.0  # of a note, whose level that is
+MOST_CENTS, MOST_DRUM_CENTS = 200.0, 2400.0  # by which a sound moves around its pitch
 HIGHEST_RATIO = 900.0  # such partials are beyond hearing at any note
 
 
@@ -52,6 +53,7 @@ class Statistics:
     noise_db: np.ndarray  # [B]
     stiffness: np.ndarray | None  # [G, 3] log B as polynomials in (note - 60) / 24; None where all are harmonic
     centred_frames: tuple[int, int] = (0, 0)  # frames over which `cents` average to zero
+    ratios: np.ndarray | None = None  # [G, P] of drums, whose modes are free
 
 
 @dataclass
@@ -98,8 +100,14 @@ class Decoder(nn.Module):
             nn.init.normal_(head.weight, std=0.3 / config.width**0.5)
             if head.bias is not None:
                 nn.init.zeros_(head.bias)
-        self.is_harmonic = statistics.stiffness is None
-        self.group_stiffness = None if self.is_harmonic else torch.tensor(statistics.stiffness, dtype=torch.float32)
+        self.modes = None
+        if statistics.ratios is not None:
+            log_ratios = torch.log(torch.tensor(statistics.ratios, dtype=torch.float32))
+            self.modes = NearPlaces(torch.zeros(len(log_ratios), own), log_ratios)
+        self.most_cents = MOST_CENTS if self.modes is None else MOST_DRUM_CENTS
+        self.is_harmonic = statistics.stiffness is None and self.modes is None
+        stiffness = statistics.stiffness
+        self.group_stiffness = None if stiffness is None else torch.tensor(stiffness, dtype=torch.float32)
         self.stiffness = BetweenPlaces(own, 3)
         if self.group_stiffness is not None:
             self.stiffness.bias.copy_(self.group_stiffness.mean(0))
@@ -126,7 +134,9 @@ class Decoder(nn.Module):
         self.highest_mel = float(hz_to_mel(HIGHEST_PARTIAL_HZ))
 
     def settle(self, points: Tensor) -> None:
-        """Learn where the groups' own numbers `[G, own]` lie, and with them how stiff the places between are."""
+        """Learn where the groups' own numbers `[G, own]` lie, and with them what partials the places between have."""
+        if self.modes is not None:
+            self.modes.move_(points)
         if self.group_stiffness is not None:
             self.stiffness.set_(points, self.group_stiffness.to(points.device))
 
@@ -135,7 +145,12 @@ class Decoder(nn.Module):
         return latent[:, N_TURNS : self.character_size]
 
     def ratios(self, latent: Tensor, note: Tensor) -> Tensor:
-        """Partial frequencies over the first partial's, `[N, P]`: 1, 2, 3 … or `k·sqrt((1 + B·k²)/(1 + B))`."""
+        """Partial frequencies over the first partial's, `[N, P]`: 1, 2, 3 … or `k·sqrt((1 + B·k²)/(1 + B))`.
+
+        Of drums: the frequencies of their modes over the pitch of the key.
+        """
+        if self.modes is not None:
+            return torch.exp(self.modes(self.own(latent).detach())).clamp(max=HIGHEST_RATIO)  # known, not learned
         number = self.number[None, :]
         if self.is_harmonic:
             return number.expand(note.shape[0], -1) * torch.ones_like(note)[:, None]
@@ -151,7 +166,7 @@ class Decoder(nn.Module):
     def tuned_ratios(self, latent: Tensor, note: Tensor) -> Tensor:
         """Partial frequencies over the played pitch, `[N, P]`: `ratios` moved to where the note is heard in tune."""
         ratios = self.ratios(latent, note)
-        if self.is_harmonic:
+        if self.is_harmonic or self.modes is not None:
             return ratios
         place = ((note - LOWEST_TUNED_NOTE) / (TUNED_STEP * (N_TUNED_NOTES - 1))).clamp(0.0, 1.0)
         sharp_cents = (hats(place[:, None], N_TUNED_NOTES)[:, 0] * self.sharp(self.own(latent))).sum(dim=1)
@@ -172,7 +187,7 @@ class Decoder(nn.Module):
             n = self.n_detailed
             partials_db = torch.cat([partials_db[:, :n] + moved[:, :n], partials_db[:, n:]], dim=1)
             noise_db = noise_db + moved[:, n:]
-        cents = 20.0 * self.movement(x)[:, 0]
+        cents = 0.1 * self.most_cents * self.movement(x)[:, 0]
         cents = cents - (cents * self.centring).sum(dim=1, keepdim=True)
         silent = (frequency_hz > HIGHEST_PARTIAL_HZ)[:, :, None]
         partials_db = torch.where(silent, torch.full_like(partials_db, 2.0 * FLOOR_DB), partials_db)
@@ -196,7 +211,7 @@ class Decoder(nn.Module):
         decoded = self.decode(latent, note, velocity)
         partials = _gain(decoded.partials_db).transpose(1, 2)
         noise = _gain(decoded.noise_db + NOISE_TRIM_DB).transpose(1, 2)
-        return partials, self.tuned_ratios(latent, note), decoded.cents.clamp(-200.0, 200.0), noise
+        return partials, self.tuned_ratios(latent, note), decoded.cents.clamp(-self.most_cents, self.most_cents), noise
 
 
 def _gain(level_db: Tensor) -> Tensor:
