@@ -204,6 +204,8 @@ def test_the_kind_can_be_said(tmp_path):
         write(with_names / f"kick_m{note:03d}.wav", synthetic_note(note_to_hz(note) * 1.3, 0.3 / np.arange(1, 9)))
     assert read_folder(with_names).holds_kit
     assert not read_folder(with_names, kind="notes").holds_kit
+    with pytest.raises(UsageError, match="use auto, notes, drums"):
+        read_folder(with_names, kind="bells")
 
 
 def test_two_drums_of_one_name_are_told_apart_by_their_keys(tmp_path):
