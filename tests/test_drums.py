@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from dataclasses import replace
 
@@ -203,6 +204,8 @@ def test_the_kind_can_be_said(tmp_path):
         write(with_names / f"kick_m{note:03d}.wav", synthetic_note(note_to_hz(note) * 1.3, 0.3 / np.arange(1, 9)))
     assert read_folder(with_names).holds_kit
     assert not read_folder(with_names, kind="notes").holds_kit
+    with pytest.raises(UsageError, match="use auto, notes, drums"):
+        read_folder(with_names, kind="bells")
 
 
 def test_two_drums_of_one_name_are_told_apart_by_their_keys(tmp_path):
@@ -254,6 +257,21 @@ def test_hits_are_left_out_of_every_drum_and_judged_by(trained, model, folder):
     apart, unseen = kit_distances(model, read_folder(folder).used)
     assert unseen
     assert set(apart) == set(KEYS)
+
+
+def test_a_training_on_drums_tells_how_close_each_drum_comes(tmp_path):
+    from neuralsynth.cli import app
+
+    for drum in ("kick", "hat"):
+        for stroke in (1, 2):
+            write(tmp_path / "few" / f"{drum}_r{stroke}.wav", synthetic_hit(drum, 60 * stroke, stroke))
+    asked = ["train", str(tmp_path / "few"), "-o", str(tmp_path / "few.onnx"), "--minutes", "0.1", "--json"]
+    told = CliRunner().invoke(app, asked)
+    assert told.exit_code == 0, told.output
+    facts = json.loads(told.stdout)
+    assert set(facts["pieces_db"]) == {"kick", "hat"}
+    assert not facts["held_out"]
+    assert all(0.0 < value < 30.0 for value in facts["pieces_db"].values())
 
 
 def test_only_one_layer_can_be_trained_on(folder):

@@ -27,7 +27,7 @@ from neuralsynth.analysis.names import DYNAMICS, TOLERANCE, NameReading, octave_
 from neuralsynth.analysis.pitch import NOTHING_HEARD, Listening, listen, loud_part
 from neuralsynth.analysis.recordings import Folder, Recording
 from neuralsynth.analysis.sfz import SfzReading, read_sfz_files
-from neuralsynth.errors import RecordingError
+from neuralsynth.errors import RecordingError, UsageError
 from neuralsynth.units import gain_to_db, hz_to_note, note_name, note_to_hz
 
 __all__ = ["Folder", "Recording", "contradicts", "read_folder"]
@@ -62,10 +62,13 @@ def read_folder(path: Path | str, progress: Callable[[int, int], None] | None = 
         kind: one of `KINDS`: what the folder holds, where its names would mislead.
 
     Raises:
+        UsageError: another kind.
         RecordingError: the folder does not exist, is no folder, or holds no usable recording.
         MissingExtra: praat-parselmouth is not installed.
     """
     path = Path(path)
+    if kind not in KINDS:
+        raise UsageError(f"kind is {kind!r}; use {', '.join(KINDS)}")
     if not path.is_dir():
         what = "is not a folder" if path.exists() else "does not exist"
         raise RecordingError(f"{path}: {what}; give a folder of recordings ({_allowed()})")
