@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -322,7 +323,25 @@ def planner_spec(shelf):
 def test_info_says_that_a_file_has_a_prior(shelf, capsys):
     for name, is_told in (("with", True), ("without", False)):
         assert main(["info", str(shelf / f"{name}.onnx")]) == 0
-        assert ("draws plausible sounds" in capsys.readouterr().out) == is_told
+        assert ("of its draws" in capsys.readouterr().out) == is_told
+
+
+def test_half_of_the_draws_are_likelier_than_the_middle_one_and_all_than_a_place_outside():
+    prior = some_prior(3, 4, spread=0.3)
+    draws = np.array([prior.draw(seed) for seed in range(1, 102)], np.float64)
+    middle = draws[np.argsort(prior.log_density(draws))[50]]
+    assert prior.plausibility(middle) == pytest.approx(0.5, abs=0.15)
+    assert prior.plausibility(middle + 100.0) == 0.0
+
+
+def test_the_python_of_the_page_runs():
+    page = (Path(__file__).parents[1] / "docs" / "prior.md").read_text()
+    found: dict = {}
+    exec(page.split("```python\n")[1].split("```")[0], found)
+    np.testing.assert_allclose(
+        found["prior"].latents(np.pad(found["z"], ((0, 0), (0, 8))))[0, :16], found["latent"][:16], atol=1e-4
+    )
+    assert np.isfinite(found["density"]).all()
 
 
 # ---- made for a finished file
