@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import msgspec
@@ -20,11 +21,12 @@ from neuralsynth.design.plan import Output
 from neuralsynth.errors import ModelError, UsageError
 from neuralsynth.instrument import Instrument
 from neuralsynth.model import InstrumentModel
+from neuralsynth.patch import Patch
 from neuralsynth.spec import Waveform
 from neuralsynth.spectrum import NoteSpectrum, SpectrumGrid
 from neuralsynth.units import note_to_hz
 from neuralsynth.waveform import NOTE_STEP, Listener, at_speed
-from tests.players import cents_from, cut, level_db
+from tests.players import at, cents_from, cut, level_db, play
 from tests.test_voices import strongest_hz
 
 RATE, N_SAMPLES = 16_000, 16_384
@@ -242,6 +244,16 @@ def test_a_held_note_goes_on_only_where_the_author_says_so(theirs, adopted, tmp_
               for folder, name in ((adopted, "organ.onnx"), (tmp_path, "on.onnx"))]  # fmt: skip
     assert levels[0] < -80.0
     assert levels[1] > -30.0
+
+
+def test_the_engine_process_plays_a_copy_that_cannot_decode(adopted):
+    patch = Patch.load(adopted / "organ.onnx")
+    patch.bank.prepare([60])
+    copied = pickle.loads(pickle.dumps(patch))  # noqa: S301 - our own
+    assert not copied.model.can_decode
+    heard = [play(one, [at(0.0, 0x90, 60, 100)], 0.5) for one in (patch, copied)]
+    np.testing.assert_array_equal(*heard)
+    assert level_db(heard[0]) > -40.0
 
 
 def test_a_batch_is_designed_from_it_and_the_commands_know_it(adopted, tmp_path, capsys):
