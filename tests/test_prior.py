@@ -150,9 +150,9 @@ def test_numpy_runs_the_flow_as_torch_trained_it():
 def test_a_fitted_flow_draws_what_it_was_fitted_to_and_little_between():
     rng = np.random.default_rng(0)
     centres = np.array([[-1.5, 1.0, 0.0], [1.5, -1.0, 0.5]])
-    mean = centres[rng.integers(2, size=300)]
+    places = centres[rng.integers(2, size=600)] + 0.2 * rng.standard_normal((600, 3))
     low, high = np.full(3, -2.5), np.full(3, 2.5)
-    prior = Prior(low.tolist(), high.tolist(), fit_flow(mean, np.full_like(mean, 0.2), low, high, seed=0))
+    prior = Prior(low.tolist(), high.tolist(), fit_flow(places, low, high, seed=0))
     draws = np.array([prior.draw(seed) for seed in range(1, 501)])
     apart = np.linalg.norm(draws[:, None] - centres, axis=2)
     assert np.mean(apart.min(axis=1) < 0.8) > 0.85  # of N(0, I) it is one in eight
@@ -162,15 +162,15 @@ def test_a_fitted_flow_draws_what_it_was_fitted_to_and_little_between():
 
 def test_a_fit_is_a_pure_function_of_its_seed_and_leaves_other_draws_alone(monkeypatch):
     monkeypatch.setattr("neuralsynth.training.flow.STEPS", 20)
-    mean, deviation = np.random.default_rng(1).standard_normal((40, 4)), np.full((40, 4), 0.3)
+    places = np.random.default_rng(1).standard_normal((40, 4))
     low, high = np.full(4, -4.0), np.full(4, 4.0)
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    one = fit_flow(mean, deviation, low, high, seed=2)
+    one = fit_flow(places, low, high, seed=2)
     assert torch.equal(torch.rand(3), expected)
-    assert fit_flow(mean, deviation, low, high, seed=2) == one
-    assert fit_flow(mean, deviation, low, high, seed=3) != one
+    assert fit_flow(places, low, high, seed=2) == one
+    assert fit_flow(places, low, high, seed=3) != one
 
 
 # ---- in the file
