@@ -163,7 +163,7 @@ def test_the_file_keeps_what_the_generator_computes(theirs, adopted):
 
 def test_names_order_units_and_shapes_are_mapped(adopted):
     model = InstrumentModel.load(adopted / "organ.onnx")
-    style, notes, velocities = np.float32([[0.5, 0, 0], [0, 0, 0]]), np.float32([60.0, 69.4]), np.float32([1.0, 0.5])
+    style, notes, velocities = np.float32([[0.5, 0, 0], [0, 0, 0]]), np.float32([60.0, 68.6]), np.float32([1.0, 0.5])
     audio = model.run(style, notes, velocities)["audio"]
     wanted, _ = Organ()(torch.tensor([[[127.0]], [[63.5]]]), torch.tensor([[60], [69]]), torch.tensor(style))
     np.testing.assert_allclose(audio[:, 0], wanted.numpy(), atol=2e-3)
@@ -441,6 +441,17 @@ def test_missing_files_and_an_existing_one_are_told(theirs, tmp_path, capsys):
         assert main(["adopt", *map(str, arguments)]) == 2
         assert len(capsys.readouterr().err.strip().splitlines()) == 1
     assert there.read_bytes() == b"mine"
+
+
+def test_nothing_of_a_generator_runs_before_the_gate_has_let_it_pass(theirs, tmp_path, monkeypatch):
+    def never(path, data, pair):
+        raise ModelError(f"{path}: not today")
+
+    monkeypatch.setattr("neuralsynth.adoption.approve", never)
+    monkeypatch.setattr("neuralsynth.adoption.InstrumentModel", None)  # whoever opens it fails otherwise
+    monkeypatch.setattr("neuralsynth.adoption_pair.open_session", None)
+    with pytest.raises(ModelError, match="not today"):
+        adopt(theirs / "gan.onnx", spec_file(tmp_path, '[inputs]\nlatent = "z"\n'), tmp_path / "x.onnx")
 
 
 def test_a_wrong_mapping_inside_does_not_pass_the_golden_pair(theirs, tmp_path, monkeypatch):

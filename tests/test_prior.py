@@ -19,7 +19,7 @@ from neuralsynth.cli import main
 from neuralsynth.design.asking import Asked, asked_for
 from neuralsynth.design.plan import Output
 from neuralsynth.errors import ModelError, PresetError
-from neuralsynth.model import InstrumentModel
+from neuralsynth.model import Decoded, InstrumentModel
 from neuralsynth.patch import Patch, latent_of
 from neuralsynth.preset import bare_preset, load_preset, save_preset, shipped_folder, shipped_models
 from neuralsynth.preset_sections import Sound
@@ -39,7 +39,7 @@ from neuralsynth.spec import Detail, InstrumentSpec
 from neuralsynth.training.augment import Batches
 from neuralsynth.training.dataset import NoteTable
 from neuralsynth.training.flow import Flow, fit_flow
-from neuralsynth.training.posterior import add_prior
+from neuralsynth.training.posterior import add_prior, in_tune
 from tests.models import TINY_B, TINY_P, tiny_instrument, tiny_spec
 
 SHORT = Output(seconds=0.3, hold_seconds=0.15, sample_rate=22_050)
@@ -379,6 +379,23 @@ def test_a_renewed_prior_leaves_graph_and_golden_pair_as_they_were(renewed):
     assert one.graph.SerializeToString() == other.graph.SerializeToString()
     old = msgspec.structs.replace(InstrumentModel(before, path).spec, prior=None)
     assert msgspec.structs.replace(model.spec, prior=None) == old
+
+
+def test_places_where_the_model_is_out_of_tune_are_left_out():
+    class Strings:
+        """Heard a semitone sharp where the first number is above zero; a little stretched everywhere."""
+
+        spec = tiny_spec()
+
+        def decode(self, latent, note, velocity):
+            n, t = len(note), len(self.spec.frame_seconds)
+            ratios = np.arange(1.0, TINY_P + 1) ** 1.0005 * np.where(latent[:, :1] > 0.0, 2.0 ** (1 / 12), 1.0)
+            return Decoded(
+                np.ones((n, t, TINY_P)) / np.arange(1, TINY_P + 1), ratios, np.zeros((n, t)), np.zeros((n, t, TINY_B))
+            )
+
+    characters = np.random.default_rng(0).standard_normal((40, 2))
+    np.testing.assert_array_equal(in_tune(Strings(), characters, 0), characters[:, 0] <= 0.0)
 
 
 def test_a_fitted_prior_holds_the_turns_inside_what_was_trained_and_the_points_are_likely(renewed):
