@@ -18,7 +18,6 @@ from neuralsynth.model_gate import approve
 from neuralsynth.regular_file import read_regular_file
 from neuralsynth.spec import METADATA_KEY, InstrumentSpec
 from neuralsynth.spectrum import NoteSpectrum, SpectrumGrid
-from neuralsynth.waveform import Listener
 
 MAX_FILE_BYTES = 64 << 20
 MAX_BATCH = 64  # notes in one run of the graph, which bounds its memory
@@ -58,7 +57,7 @@ class InstrumentModel:
             raise ModelError(f"{path}: is no neuralsynth instrument (its metadata has no key {METADATA_KEY!r})")
         self.spec = InstrumentSpec.from_json(metadata[METADATA_KEY], str(path))
         self.latent_reach = latent_reach(self.spec)
-        self._listener = Listener(self.spec) if self.spec.waveform else None
+        self._listener = _listener(self.spec)
 
     @classmethod
     def load(cls, path: Path | str) -> InstrumentModel:
@@ -149,6 +148,15 @@ class InstrumentModel:
         reach = self.latent_reach
         latent = np.clip(np.nan_to_num(latent), -reach, reach)
         return latent, np.clip(np.nan_to_num(note), 0.0, 127.0), np.clip(np.nan_to_num(velocity), 0.0, 1.0)
+
+
+def _listener(spec: InstrumentSpec):
+    """What hears the audio of a spec; None where there is none. Others need not load the analysis."""
+    if spec.waveform is None:
+        return None
+    from neuralsynth.waveform import Listener
+
+    return Listener(spec)
 
 
 def latent_reach(spec: InstrumentSpec) -> float:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from neuralsynth import waveform
 from neuralsynth.model import Decoded, InstrumentModel
 from neuralsynth.sound.layout import RowArrays
 from neuralsynth.sound.rows import NoteRows, SpectrumRows, VoiceSound
@@ -17,6 +16,8 @@ from neuralsynth.units import db_to_gain
 
 #: Velocity layers decoded per key where the recordings have several dynamics.
 N_LAYERS = 6
+#: As many where audio must be generated and heard for each (kind `waveform`).
+N_HEARD_LAYERS = 3
 _DECODE_BATCH = 16
 LEVEL_LAW_DB_PER_DECADE = 40.0  # General MIDI: level follows 40·log10(velocity / 127)
 _STEADY_DB, _FEWEST_FRAMES = 3.0, 4
@@ -55,7 +56,7 @@ class NoteBank:
     ) -> None:
         """Lay out the velocity layers between the softest and the loudest recorded one; decode nothing yet."""
         self.spec = spec = spec or model.spec
-        most = N_LAYERS if spec.waveform is None else waveform.N_LAYERS
+        most = N_LAYERS if spec.waveform is None else N_HEARD_LAYERS
         count = most if spec.velocity_high > spec.velocity_low else 1
         self.model, self.latent = model, latent
         self.steps = np.zeros((1, len(latent)), np.float32) if steps is None else steps

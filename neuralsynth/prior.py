@@ -25,6 +25,7 @@ MAX_COUPLINGS, MAX_HIDDEN, MAX_WAYS, MAX_WEIGHT, MAX_SIDE = 16, 128, 32, 100.0, 
 NORMAL_SIDE = 8.0
 _EDGE = 1e-6  # share of the box by which its inside ends before its walls
 _LARGEST_Z = 8.0  # deviations
+_N_RANKED = 256
 
 Rows = list[list[float]]
 
@@ -91,6 +92,11 @@ class Prior(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
         low, width = self._box
         inside = np.all((characters >= low) & (characters <= low + width), axis=1)
         return np.where(inside, density, -np.inf)
+
+    def plausibility(self, character: np.ndarray) -> float:
+        """Share of the prior's own draws that are less likely than a character `[C]`; 0 outside the box."""
+        draws = self.latents(np.random.default_rng(0).standard_normal((_N_RANKED, self.size)))[:, : len(self.low)]
+        return float(np.mean(self.log_density(draws) < self.log_density(character[None])))
 
     def _inverse(self, characters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The numbers `[N, C]` of characters, and by how much the way back stretches, as a logarithm, `[N]`."""

@@ -25,7 +25,6 @@ from neuralsynth.spec import InstrumentSpec
 from neuralsynth.spectrum import NoteSpectrum, SpectrumGrid
 
 NOTE_STEP = 3.0  # semitones between the notes that a graph is asked for
-N_LAYERS = 3  # velocity layers, where a graph takes a velocity
 _KEPT = 512  # spectra; some 60 kB each
 _FADE_FRAMES = 4
 

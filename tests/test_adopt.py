@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import msgspec
@@ -20,11 +21,12 @@ from neuralsynth.design.plan import Output
 from neuralsynth.errors import ModelError, UsageError
 from neuralsynth.instrument import Instrument
 from neuralsynth.model import InstrumentModel
+from neuralsynth.patch import Patch
 from neuralsynth.spec import Waveform
 from neuralsynth.spectrum import NoteSpectrum, SpectrumGrid
 from neuralsynth.units import note_to_hz
 from neuralsynth.waveform import NOTE_STEP, Listener, at_speed
-from tests.players import cents_from, cut, level_db
+from tests.players import at, cents_from, cut, level_db, play
 from tests.test_voices import strongest_hz
 
 RATE, N_SAMPLES = 16_000, 16_384
@@ -161,7 +163,7 @@ def test_the_file_keeps_what_the_generator_computes(theirs, adopted):
 
 def test_names_order_units_and_shapes_are_mapped(adopted):
     model = InstrumentModel.load(adopted / "organ.onnx")
-    style, notes, velocities = np.float32([[0.5, 0, 0], [0, 0, 0]]), np.float32([60.0, 69.4]), np.float32([1.0, 0.5])
+    style, notes, velocities = np.float32([[0.5, 0, 0], [0, 0, 0]]), np.float32([60.0, 68.6]), np.float32([1.0, 0.5])
     audio = model.run(style, notes, velocities)["audio"]
     wanted, _ = Organ()(torch.tensor([[[127.0]], [[63.5]]]), torch.tensor([[60], [69]]), torch.tensor(style))
     np.testing.assert_allclose(audio[:, 0], wanted.numpy(), atol=2e-3)
@@ -242,6 +244,16 @@ def test_a_held_note_goes_on_only_where_the_author_says_so(theirs, adopted, tmp_
               for folder, name in ((adopted, "organ.onnx"), (tmp_path, "on.onnx"))]  # fmt: skip
     assert levels[0] < -80.0
     assert levels[1] > -30.0
+
+
+def test_the_engine_process_plays_a_copy_that_cannot_decode(adopted):
+    patch = Patch.load(adopted / "organ.onnx")
+    patch.bank.prepare([60])
+    copied = pickle.loads(pickle.dumps(patch))  # noqa: S301 - our own
+    assert not copied.model.can_decode
+    heard = [play(one, [at(0.0, 0x90, 60, 100)], 0.5) for one in (patch, copied)]
+    np.testing.assert_array_equal(*heard)
+    assert level_db(heard[0]) > -40.0
 
 
 def test_a_batch_is_designed_from_it_and_the_commands_know_it(adopted, tmp_path, capsys):
@@ -429,6 +441,17 @@ def test_missing_files_and_an_existing_one_are_told(theirs, tmp_path, capsys):
         assert main(["adopt", *map(str, arguments)]) == 2
         assert len(capsys.readouterr().err.strip().splitlines()) == 1
     assert there.read_bytes() == b"mine"
+
+
+def test_nothing_of_a_generator_runs_before_the_gate_has_let_it_pass(theirs, tmp_path, monkeypatch):
+    def never(path, data, pair):
+        raise ModelError(f"{path}: not today")
+
+    monkeypatch.setattr("neuralsynth.adoption.approve", never)
+    monkeypatch.setattr("neuralsynth.adoption.InstrumentModel", None)  # whoever opens it fails otherwise
+    monkeypatch.setattr("neuralsynth.adoption_pair.open_session", None)
+    with pytest.raises(ModelError, match="not today"):
+        adopt(theirs / "gan.onnx", spec_file(tmp_path, '[inputs]\nlatent = "z"\n'), tmp_path / "x.onnx")
 
 
 def test_a_wrong_mapping_inside_does_not_pass_the_golden_pair(theirs, tmp_path, monkeypatch):

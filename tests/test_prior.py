@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -18,7 +19,7 @@ from neuralsynth.cli import main
 from neuralsynth.design.asking import Asked, asked_for
 from neuralsynth.design.plan import Output
 from neuralsynth.errors import ModelError, PresetError
-from neuralsynth.model import InstrumentModel
+from neuralsynth.model import Decoded, InstrumentModel
 from neuralsynth.patch import Patch, latent_of
 from neuralsynth.preset import bare_preset, load_preset, save_preset, shipped_folder, shipped_models
 from neuralsynth.preset_sections import Sound
@@ -38,7 +39,7 @@ from neuralsynth.spec import Detail, InstrumentSpec
 from neuralsynth.training.augment import Batches
 from neuralsynth.training.dataset import NoteTable
 from neuralsynth.training.flow import Flow, fit_flow
-from neuralsynth.training.posterior import add_prior
+from neuralsynth.training.posterior import add_prior, in_tune
 from tests.models import TINY_B, TINY_P, tiny_instrument, tiny_spec
 
 SHORT = Output(seconds=0.3, hold_seconds=0.15, sample_rate=22_050)
@@ -149,9 +150,9 @@ def test_numpy_runs_the_flow_as_torch_trained_it():
 def test_a_fitted_flow_draws_what_it_was_fitted_to_and_little_between():
     rng = np.random.default_rng(0)
     centres = np.array([[-1.5, 1.0, 0.0], [1.5, -1.0, 0.5]])
-    mean = centres[rng.integers(2, size=300)]
+    places = centres[rng.integers(2, size=600)] + 0.2 * rng.standard_normal((600, 3))
     low, high = np.full(3, -2.5), np.full(3, 2.5)
-    prior = Prior(low.tolist(), high.tolist(), fit_flow(mean, np.full_like(mean, 0.2), low, high, seed=0))
+    prior = Prior(low.tolist(), high.tolist(), fit_flow(places, low, high, seed=0))
     draws = np.array([prior.draw(seed) for seed in range(1, 501)])
     apart = np.linalg.norm(draws[:, None] - centres, axis=2)
     assert np.mean(apart.min(axis=1) < 0.8) > 0.85  # of N(0, I) it is one in eight
@@ -161,15 +162,15 @@ def test_a_fitted_flow_draws_what_it_was_fitted_to_and_little_between():
 
 def test_a_fit_is_a_pure_function_of_its_seed_and_leaves_other_draws_alone(monkeypatch):
     monkeypatch.setattr("neuralsynth.training.flow.STEPS", 20)
-    mean, deviation = np.random.default_rng(1).standard_normal((40, 4)), np.full((40, 4), 0.3)
+    places = np.random.default_rng(1).standard_normal((40, 4))
     low, high = np.full(4, -4.0), np.full(4, 4.0)
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    one = fit_flow(mean, deviation, low, high, seed=2)
+    one = fit_flow(places, low, high, seed=2)
     assert torch.equal(torch.rand(3), expected)
-    assert fit_flow(mean, deviation, low, high, seed=2) == one
-    assert fit_flow(mean, deviation, low, high, seed=3) != one
+    assert fit_flow(places, low, high, seed=2) == one
+    assert fit_flow(places, low, high, seed=3) != one
 
 
 # ---- in the file
@@ -322,7 +323,25 @@ def planner_spec(shelf):
 def test_info_says_that_a_file_has_a_prior(shelf, capsys):
     for name, is_told in (("with", True), ("without", False)):
         assert main(["info", str(shelf / f"{name}.onnx")]) == 0
-        assert ("draws plausible sounds" in capsys.readouterr().out) == is_told
+        assert ("of its draws" in capsys.readouterr().out) == is_told
+
+
+def test_half_of_the_draws_are_likelier_than_the_middle_one_and_all_than_a_place_outside():
+    prior = some_prior(3, 4, spread=0.3)
+    draws = np.array([prior.draw(seed) for seed in range(1, 102)], np.float64)
+    middle = draws[np.argsort(prior.log_density(draws))[50]]
+    assert prior.plausibility(middle) == pytest.approx(0.5, abs=0.15)
+    assert prior.plausibility(middle + 100.0) == 0.0
+
+
+def test_the_python_of_the_page_runs():
+    page = (Path(__file__).parents[1] / "docs" / "prior.md").read_text()
+    found: dict = {}
+    exec(page.split("```python\n")[1].split("```")[0], found)
+    np.testing.assert_allclose(
+        found["prior"].latents(np.pad(found["z"], ((0, 0), (0, 8))))[0, :16], found["latent"][:16], atol=1e-4
+    )
+    assert np.isfinite(found["density"]).all()
 
 
 # ---- made for a finished file
@@ -360,6 +379,23 @@ def test_a_renewed_prior_leaves_graph_and_golden_pair_as_they_were(renewed):
     assert one.graph.SerializeToString() == other.graph.SerializeToString()
     old = msgspec.structs.replace(InstrumentModel(before, path).spec, prior=None)
     assert msgspec.structs.replace(model.spec, prior=None) == old
+
+
+def test_places_where_the_model_is_out_of_tune_are_left_out():
+    class Strings:
+        """Heard a semitone sharp where the first number is above zero; a little stretched everywhere."""
+
+        spec = tiny_spec()
+
+        def decode(self, latent, note, velocity):
+            n, t = len(note), len(self.spec.frame_seconds)
+            ratios = np.arange(1.0, TINY_P + 1) ** 1.0005 * np.where(latent[:, :1] > 0.0, 2.0 ** (1 / 12), 1.0)
+            return Decoded(
+                np.ones((n, t, TINY_P)) / np.arange(1, TINY_P + 1), ratios, np.zeros((n, t)), np.zeros((n, t, TINY_B))
+            )
+
+    characters = np.random.default_rng(0).standard_normal((40, 2))
+    np.testing.assert_array_equal(in_tune(Strings(), characters, 0), characters[:, 0] <= 0.0)
 
 
 def test_a_fitted_prior_holds_the_turns_inside_what_was_trained_and_the_points_are_likely(renewed):

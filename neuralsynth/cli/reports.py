@@ -121,7 +121,8 @@ def _facts(instrument) -> list[tuple[str, str]]:
         for name, axis in spec.axes.items()
     ]
     if spec.prior:
-        facts.append(("prior", "draws plausible sounds: design --random, or random = 1 under [sound] of a preset"))
+        share = spec.prior.plausibility(instrument.latent[: spec.character_size])
+        facts.append(("prior", f"this place is likelier than {share:.0%} of its draws (design --random)"))
     facts.append(("effects", ", ".join(e.type for e in preset.effects) or "none"))
     if spec.quality:
         q = spec.quality

@@ -1,7 +1,6 @@
 """A small normalizing flow, fitted to places in a latent space; `neuralsynth.prior` runs it without torch.
 
-Fitted by maximum likelihood (RealNVP, see there) on places that are drawn anew for each step around their means, so
-that a few hundred notes do not become a few hundred spikes.
+Fitted by maximum likelihood (RealNVP, see there).
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from neuralsynth.prior import MAX_LOG_SCALE, Coupling, halves
 
 N_COUPLINGS, HIDDEN = 8, 32
-STEPS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 500, 256, 8e-3, 1e-3
+STEPS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 400, 256, 8e-3, 1e-3
 _DIGITS = 5  # of a weight in the file
 
 
@@ -49,19 +48,17 @@ class Flow(nn.Module):
         ]
 
 
-def fit_flow(mean: np.ndarray, deviation: np.ndarray, low: np.ndarray, high: np.ndarray, seed: int) -> list[Coupling]:
-    """Fit a flow to normal clouds around places `mean`, `deviation` `[M, C]` inside the box `low`..`high` `[C]`."""
+def fit_flow(places: np.ndarray, low: np.ndarray, high: np.ndarray, seed: int) -> list[Coupling]:
+    """Fit a flow to places `[M, C]` inside the box `low`..`high` `[C]`."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        flow = Flow(mean.shape[1])
-        means, deviations, lows, highs = (torch.tensor(x, dtype=torch.float32) for x in (mean, deviation, low, high))
+        flow = Flow(places.shape[1])
+        share = (torch.tensor((places - low) / (high - low), dtype=torch.float32)).clamp(1e-3, 1.0 - 1e-3)
+        wanted = torch.logit(share)
         optimizer = torch.optim.AdamW(flow.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=STEPS)
         for _ in range(STEPS):
-            rows = torch.randint(len(means), (BATCH,))
-            drawn = means[rows] + deviations[rows] * torch.randn(BATCH, means.shape[1])
-            share = ((drawn - lows) / (highs - lows)).clamp(1e-3, 1.0 - 1e-3)
-            numbers, log_volume = flow(torch.logit(share))
+            numbers, log_volume = flow(wanted[torch.randint(len(wanted), (BATCH,))])
             loss = (0.5 * (numbers**2).sum(1) - log_volume).mean()
             optimizer.zero_grad()
             loss.backward()
