@@ -14,6 +14,7 @@ from neuralsynth.spec import LatentAxis, Sustain, Traits, point_name
 from neuralsynth.spectrum import SpectrumGrid
 from neuralsynth.training.augment import TURNS, turnable
 from neuralsynth.training.dataset import NoteTable
+from neuralsynth.training.encoder import Coder
 from neuralsynth.training.texture import measure_texture
 from neuralsynth.training.vae import Vae
 
@@ -31,10 +32,10 @@ def point_names(table: NoteTable, name: str) -> list[str]:
     return names
 
 
-def named_points(vae: Vae, table: NoteTable, name: str) -> dict[str, list[float]]:
+def named_points(coder: Coder, table: NoteTable, name: str) -> dict[str, list[float]]:
     """The learned point of each group of recordings."""
-    places = vae.group_places().detach()
-    return {label: _rounded(place) for label, place in zip(point_names(table, name), places, strict=True)}
+    places = coder.group_places().detach()
+    return {label: rounded(place) for label, place in zip(point_names(table, name), places, strict=True)}
 
 
 def named_traits(table: NoteTable, name: str) -> dict[str, Traits]:
@@ -71,19 +72,21 @@ def named_axes(vae: Vae, table: NoteTable) -> dict[str, LatentAxis]:
         for offset in ends:
             latent = (point + offset).expand(len(pick), -1)
             outputs = vae.decoder(latent, *(torch.tensor(x, dtype=torch.float32) for x in (note, velocity)))
-            values.append(np.median([told[name] for told in _described(note, outputs, table.grid)]))
+            values.append(np.median([told[name] for told in described(note, outputs, table.grid)]))
         if values[1] > values[0]:
-            low, high = (_rounded(end) for end in ends)
+            low, high = (rounded(end) for end in ends)
             least, most = (round(float(value), 5) for value in values)
             axes[name] = LatentAxis(low, high, least, most, UNITS[name], SAYS[name])
     return axes
 
 
-def _rounded(numbers: torch.Tensor) -> list[float]:
+def rounded(numbers: torch.Tensor) -> list[float]:
+    """Latent numbers as a spec has them."""
     return [round(float(x), 6) for x in numbers]
 
 
-def _described(note: np.ndarray, outputs, grid: SpectrumGrid) -> list[dict[str, float]]:
+def described(note: np.ndarray, outputs, grid: SpectrumGrid) -> list[dict[str, float]]:
+    """What decoded notes are like, see `analysis.descriptors`."""
     partials, ratios, _, noise = (value.numpy().astype(np.float64) for value in outputs)
     return [describe(partials[i], ratios[i], noise[i], grid, float(note[i])) for i in range(len(note))]
 
