@@ -1,23 +1,20 @@
 """The network that tells recorded notes from generated ones, and what both learn from that.
 
-Notes are seen as the encoder sees them: levels in dB under the note's own, so that loudness is no matter of taste. The
-weights are spectrally normalised (Miyato et al., "Spectral Normalization for Generative Adversarial Networks", ICLR
-2018), note and velocity enter by projection (Miyato and Koyama, "cGANs with Projection Discriminator", ICLR 2018), and
-the spread of a batch is seen too (Karras et al., "Progressive Growing of GANs", ICLR 2018).
+Notes are seen as the encoder sees them: levels in dB under the note's own, so that loudness is no matter of taste. Note
+and velocity enter by projection (Miyato and Koyama, "cGANs with Projection Discriminator", ICLR 2018), and the spread
+of a batch is seen too (Karras et al., "Progressive Growing of GANs", ICLR 2018). What holds it back is the price of its
+steepness; spectrally normalised weights besides made learning two times slower and nothing better.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils.parametrizations import spectral_norm
 
 from neuralsynth.spectrum import SpectrumGrid
 from neuralsynth.training.blocks import NoteFeatures
-from neuralsynth.training.config import GanConfig, VaeConfig
+from neuralsynth.training.config import VaeConfig
 
 LAST_FRAMES = 8
 #: Standard deviations of what is done to recorded and generated notes alike before they are judged, in units of 20 dB.
@@ -28,16 +25,15 @@ N_BENDS = 6  # corners of the curve over partials, and over bands, that is added
 class Discriminator(nn.Module):
     """How real notes look, given note and velocity."""
 
-    def __init__(self, config: VaeConfig, gan: GanConfig, grid: SpectrumGrid) -> None:
+    def __init__(self, config: VaeConfig, grid: SpectrumGrid) -> None:
         super().__init__()
-        held: Callable[[nn.Module], nn.Module] = spectral_norm if gan.spectral_norm else nn.Identity()
         self.features = NoteFeatures(config.note_step)
         n_in, width, frames = grid.n_partials + grid.n_bands + 1, config.width, grid.n_frames
         self.stages = nn.ModuleList()
         while frames % 2 == 0 and frames > LAST_FRAMES:
-            self.stages.append(held(nn.Conv1d(n_in, width, 4, stride=2, padding=1)))
+            self.stages.append(nn.Conv1d(n_in, width, 4, stride=2, padding=1))
             n_in, frames = width, frames // 2
-        self.summary = held(nn.Linear(n_in * frames + 1, width))
+        self.summary = nn.Linear(n_in * frames + 1, width)
         self.verdict = nn.Linear(width, 1)
         self.projection = nn.Linear(self.features.size, width, bias=False)
 

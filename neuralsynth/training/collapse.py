@@ -18,10 +18,11 @@ from neuralsynth.training.dataset import NoteTable
 from neuralsynth.units import db_to_gain
 
 MOST_WATCHED, LEAST_WATCHED = 192, 96  # notes that coverage is measured on
-#: Alike are latents whose notes spread by less than this share of what recordings of the same pitches do. At first all
-#: are, so nothing is said before so much of the training is over.
-LEAST_SPREAD, SILENT_SHARE, SILENT_STEPS = 0.2, 0.1, 300
-FORGOTTEN, LEARNED = 0.5, 0.3  # of the best coverage, once that was at least so much
+#: At first nothing is covered and all latents are alike. This is no good any more when so much of the training, and so
+#: many steps, are over.
+LEAST_COVERAGE, COVERED_SHARE, COVERED_STEPS = 0.05, 0.1, 300
+LEAST_SPREAD, SPREAD_SHARE, SPREAD_STEPS = 0.2, 0.25, 600
+FORGOTTEN, LEARNED = 0.5, 0.5  # of the best coverage, once that was at least so much
 MOST_MARGIN = 12.0  # between the verdicts; the hinge loss wants 2
 
 
@@ -40,7 +41,9 @@ class Health:
             return "its numbers are not finite any more"
         if self.margin > MOST_MARGIN:
             return f"the discriminator has won (its verdicts are {self.margin:.0f} apart)"
-        if step >= max(SILENT_SHARE * steps, SILENT_STEPS) and self.spread < LEAST_SPREAD:
+        if step >= max(COVERED_SHARE * steps, COVERED_STEPS) and self.coverage < LEAST_COVERAGE:
+            return f"it has learned nothing of the recordings (coverage {self.coverage:.2f})"
+        if step >= max(SPREAD_SHARE * steps, SPREAD_STEPS) and self.spread < LEAST_SPREAD:
             return f"all latents sound alike (they spread by {self.spread:.0%} of what recordings do)"
         if best_coverage >= LEARNED and self.coverage < FORGOTTEN * best_coverage:
             return f"coverage fell to {self.coverage:.2f} from {best_coverage:.2f}"

@@ -46,9 +46,8 @@ class VaeConfig:
 class GanConfig:
     """What holds a generative adversarial network in balance."""
 
-    steepness: float = 0.1  # price of R1, the squared gradient of the discriminator at recorded notes
-    spectral_norm: bool = True
-    disguise: float = 1.0  # of what recorded and generated notes are moved by before they are judged
+    steepness: float = 0.3  # price of R1, the squared gradient of the discriminator at recorded notes
+    disguise: float = 0.5  # of what recorded and generated notes are moved by before they are judged
 
 
 @dataclass(frozen=True)

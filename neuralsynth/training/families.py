@@ -77,7 +77,7 @@ class GanFamily:
     def network(self) -> Coder:
         """A new network."""
         table, model = self.data.train, replace(self.config.model, dropout=0.0)
-        return Gan(model, self.config.gan, table.grid, statistics_of(table), table)
+        return Gan(model, table.grid, statistics_of(table), table)
 
     def training(self, network: Gan, average: Gan, schedule: Schedule) -> Training:
         """What is done in a step."""

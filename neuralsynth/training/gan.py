@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from neuralsynth.spectrum import SpectrumGrid
 from neuralsynth.training.adversary import Discriminator
-from neuralsynth.training.config import FLOOR_DB, GanConfig, VaeConfig
+from neuralsynth.training.config import FLOOR_DB, VaeConfig
 from neuralsynth.training.dataset import LEVEL_LAW_DB, NoteTable
 from neuralsynth.training.encoder import Coder
 from neuralsynth.training.vae import HIGHEST_PARTIAL_HZ, Decoded, Decoder, Statistics
@@ -103,12 +103,10 @@ class Gan(Coder):
     decoder: Generator
     points: Tensor
 
-    def __init__(
-        self, config: VaeConfig, gan: GanConfig, grid: SpectrumGrid, statistics: Statistics, table: NoteTable
-    ) -> None:
+    def __init__(self, config: VaeConfig, grid: SpectrumGrid, statistics: Statistics, table: NoteTable) -> None:
         super().__init__(config, grid)
         self.decoder = Generator(config, grid, statistics, loudness_law(table))
-        self.discriminator = Discriminator(config, gan, grid)
+        self.discriminator = Discriminator(config, grid)
         self.n_partials = grid.n_partials
         self.register_buffer("points", torch.zeros(len(table.groups), config.latent_size))
 

@@ -24,8 +24,9 @@ from neuralsynth.training.losses import Ear
 from neuralsynth.training.optimisation import Schedule, Training
 
 LAZY_STEPS = 8  # between two looks at the steepness
+RATE_SHARE = 0.5  # of the learning rate that a VAE would have
 SLOWER, STEEPER = 0.5, 4.0  # learning rate and price of steepness, each time the training went back
-MOST_RETURNS = 4  # that change these
+MOST_RETURNS = 4  # before the end; one that is lost even then comes to its best there
 COMPARED, COMPARED_VELOCITY = 48, 0.7  # latents whose notes are compared, and their velocity
 
 
@@ -50,8 +51,8 @@ class GanTraining(Training):
         return torch.optim.Adam(players, lr=self.schedule.learning_rate, betas=(0.0, 0.99))
 
     def rate(self, step: int) -> float:
-        """Learning rate of a step: slower after each return."""
-        return self.schedule.rate(step) * SLOWER ** min(self.returns, MOST_RETURNS)
+        """Learning rate of a step: slower than a VAE's, and slower still after each return."""
+        return RATE_SHARE * self.schedule.rate(step) * SLOWER**self.returns
 
     def loss(self, batch: dict[str, Tensor], step: int) -> tuple[Tensor, dict[str, float]]:
         """What generator and discriminator pay for one batch, together."""
@@ -69,7 +70,7 @@ class GanTraining(Training):
         on_real, on_fake = verdict(real), verdict(fake.detach())
         loss = deceived + hinge(on_real, on_fake)
         if self.config.steepness and step % LAZY_STEPS == 0:
-            price = self.config.steepness * STEEPER ** min(self.returns, MOST_RETURNS)
+            price = self.config.steepness * STEEPER**self.returns
             loss = loss + 0.5 * LAZY_STEPS * price * steepness(gan.discriminator, real, note, velocity)
         facts = {"loss": loss, "verdict_real": on_real.mean(), "verdict_generated": on_fake.mean()}
         health = {"coverage": self.health.coverage, "density": self.health.density, "spread": self.health.spread}
@@ -110,7 +111,7 @@ class GanTraining(Training):
     def rescue(self, run: Run) -> str | None:
         """Go back to the best checkpoint if the training is lost, and say why."""
         complaint = self.health.complaint(self.step, self.schedule.steps, self.best_coverage)
-        if complaint is None:
+        if complaint is None or (self.returns == MOST_RETURNS and self.step < self.schedule.steps):
             self.best_coverage = max(self.best_coverage, self.health.coverage)
             return None
         self.returns += 1

@@ -181,8 +181,8 @@ class Decoder(nn.Module):
         self,
         partials_db: Tensor,
         noise_db: Tensor,
-        note: Tensor,
-        velocity: Tensor,  # noqa: ARG002 - for classes below
+        note: Tensor,  # noqa: ARG002 - for classes below
+        velocity: Tensor,  # noqa: ARG002
     ) -> tuple[Tensor, Tensor]:
         """The levels as they are played, detail apart: here, as the network says them."""
         return partials_db, noise_db
