@@ -85,8 +85,9 @@ class GanFamily:
         return GanTraining(network, average, self.ear, schedule, self.config.gan, watched)
 
     def finish(self, gan: Gan, steps: int) -> None:
-        """Points and encoder."""
+        """Points, the tuning of their beginnings, and the encoder."""
         learn_points(gan, self.data.train, self.ear, self.config.seed)
+        tune(gan.decoder, gan.group_places(), self.data.train.grid, [])
         learn_encoder(gan, self.data.train, self.config.seed, steps)
 
     def axes(self, gan: Gan) -> dict[str, LatentAxis]:
