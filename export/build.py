@@ -51,6 +51,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     licence: str
     origin: str
     steps: int
+    family: str = "vae"
     seed: int = 0
     twin_leaves_out: int = 5
     batch_size: int = 24
@@ -62,8 +63,9 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def config(self, threads: int) -> TrainConfig:
         """The training it asks for."""
-        known = ("name", "licence", "origin", "steps", "seed", "batch_size", "n_frames", "n_bands", "n_partials")
-        chosen = {key: getattr(self, key) for key in (*known, "duration_seconds")}
+        words, training = ("family", "name", "licence", "origin"), ("steps", "seed", "batch_size")
+        sizes = ("n_frames", "n_bands", "n_partials", "duration_seconds")
+        chosen = {key: getattr(self, key) for key in (*words, *training, *sizes)}
         return TrainConfig(**chosen, threads=threads, model=VaeConfig(**self.model))
 
 

@@ -240,7 +240,7 @@ def latent_of(sound: Sound, spec: InstrumentSpec) -> np.ndarray:
     """The latent `[Z]` float32 of a sound before its axes: its own numbers, its point, and for the rest a draw."""
     latent = spec.place([])
     if sound.random and spec.prior is not None:
-        latent = spec.prior.draw(sound.random)
+        latent = spec.place(spec.prior.draw(sound.random))
     if sound.latent is not None:
         latent[: len(sound.latent)] = sound.latent
     elif sound.point or not sound.random:

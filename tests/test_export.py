@@ -193,7 +193,7 @@ def workshop():
 
 
 RECIPES = [
-    "alto-flute", "alto-sax", "cello", "choir-voice", "clarinet", "classical-guitar", "drum-kit", "electric-bass", "orchestra", "single-cycles",
+    "alto-flute", "alto-sax", "cello", "choir-voice", "clarinet", "classical-guitar", "drum-kit", "electric-bass", "inventions", "orchestra", "single-cycles",
     "transistor-organ", "trumpet", "upright-piano", "violin", "xylophone",
 ]  # fmt: skip
 

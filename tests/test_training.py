@@ -107,7 +107,7 @@ def killed_run(folder, where, monkeypatch, steps, every=5):
 
 
 def assert_same_weights(a, b):
-    for part in ("vae", "average"):
+    for part in ("network", "average"):
         for name, value in a[part].items():
             assert torch.equal(value, b[part][name]), f"{part} {name} differs"
 

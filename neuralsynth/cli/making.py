@@ -22,7 +22,7 @@ SCORED = 12
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="instrument file to make (.onnx)")
-@click.option("--family", type=click.Choice(["vae"]), default="vae", show_default=True, help="kind of model")
+@click.option("--family", type=click.Choice(["vae", "gan"]), default="vae", show_default=True, help="kind of model")
 @click.option("--minutes", type=Number(0.1, 10_000, "minutes"), default=10.0, show_default=True, help="time to spend")
 @click.option(
     "--kind", type=click.Choice(["auto", "notes", "drums"]), default="auto", show_default=True,

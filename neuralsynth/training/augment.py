@@ -48,6 +48,7 @@ class Mixing:
     neighbours: float = 0.45  # share of notes mixed from two pitches
     layers: float = 0.2  # share mixed from two velocities
     instruments: float = 0.15  # share mixed from two instruments, where there are several
+    turns: bool = True  # whether two thirds of a batch are turned
     widest_semitones: float = 13.0
     label_semitones: float = 0.0  # standard deviation by which a note's label strays from its spectrum
 
@@ -71,7 +72,7 @@ class Batches:
         of_group = np.bincount(table.group, chance)[table.group]
         chance /= np.sqrt(of_group)  # an instrument of few recordings is not drowned by the others
         self._chance = chance / chance.sum()
-        self._turnable = turnable(table)
+        self._turnable = turnable(table) & self.mixing.turns
 
     def draw(self, step: int) -> Batch:
         """The batch of one step; its first third is plain, the others have turned timbres."""

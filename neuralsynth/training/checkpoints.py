@@ -104,6 +104,13 @@ class Run:
             )
         return None, warnings
 
+    def best(self) -> dict[str, Any] | None:
+        """The checkpoint with the best score, if it can be read."""
+        try:
+            return unpack(self.checkpoints / "best.pt")
+        except CheckpointError:
+            return None
+
     def _newest_first(self) -> list[Path]:
         found = [path for path in self.checkpoints.glob("step-*.pt") if re.fullmatch(r"step-\d{8}\.pt", path.name)]
         return sorted(found, reverse=True)

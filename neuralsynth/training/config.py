@@ -10,7 +10,7 @@ from neuralsynth.analysis.folder import Folder
 from neuralsynth.errors import RecordingError, UsageError
 from neuralsynth.spec import MAX_NAMED, InstrumentSpec
 
-FAMILIES = ("vae",)
+FAMILIES = ("vae", "gan")
 MIN_RECORDINGS = 2
 N_TURNS = 4  # qualities by which a timbre is turned, see `augment`
 LEAST_OWN_NUMBERS, MOST_OWN_NUMBERS = 4, 12  # of the latent besides the turns: which instrument it is
@@ -43,6 +43,14 @@ class VaeConfig:
 
 
 @dataclass(frozen=True)
+class GanConfig:
+    """What holds a generative adversarial network in balance."""
+
+    steepness: float = 0.3  # price of R1, the squared gradient of the discriminator at recorded notes
+    disguise: float = 0.5  # of what recorded and generated notes are moved by before they are judged
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """One training, from a folder to an instrument file."""
 
@@ -66,6 +74,7 @@ class TrainConfig:
     n_partials: int = 0  # 0 chooses by the lowest note
     duration_seconds: float = 0.0  # 0 chooses by the recordings' lengths
     model: VaeConfig = field(default_factory=VaeConfig)
+    gan: GanConfig = field(default_factory=GanConfig)
 
     def check(self) -> TrainConfig:
         """Return itself.

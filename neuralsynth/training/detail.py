@@ -14,7 +14,7 @@ import torch
 
 from neuralsynth.spec import Detail
 from neuralsynth.training.dataset import NoteTable
-from neuralsynth.training.vae import Vae
+from neuralsynth.training.encoder import Coder
 
 #: How far under a note's loudest partial or band an error still counts.
 HEARD_DB = 85.0
@@ -24,13 +24,13 @@ _BATCH = 16
 
 
 @torch.no_grad()
-def learn_detail(vae: Vae, table: NoteTable) -> Detail | None:
+def learn_detail(coder: Coder, table: NoteTable) -> Detail | None:
     """Set the decoder's courses and scales from its errors on a table of notes; None where no detail is wanted."""
-    decoder = vae.decoder.eval()
+    decoder = coder.decoder.eval()
     n_functions, n_frames = decoder.detail_functions.shape
     if n_functions == 0:
         return None
-    errors, heard = errors_of(vae, table)
+    errors, heard = errors_of(coder, table)
     root = np.sqrt(table.frame_weights().mean(axis=0))
     rows = (errors * heard).reshape(-1, n_frames) * root
     _, vectors = np.linalg.eigh(rows.T @ rows)
@@ -43,23 +43,24 @@ def learn_detail(vae: Vae, table: NoteTable) -> Detail | None:
     return Detail(n_functions, decoder.n_detailed, table.grid.n_bands)
 
 
-def details_of(vae: Vae, table: NoteTable) -> np.ndarray:
+def details_of(coder: Coder, table: NoteTable) -> np.ndarray:
     """The detail by which each note of a table differs from what the network says of it, `[M, D]`."""
-    courses, scale_db = vae.decoder.detail_functions.numpy(), vae.decoder.detail_scale_db.numpy()
-    errors, heard = errors_of(vae, table)
+    courses, scale_db = coder.decoder.detail_functions.numpy(), coder.decoder.detail_scale_db.numpy()
+    errors, heard = errors_of(coder, table)
     weights = weights_of(courses, errors, heard * np.sqrt(table.frame_weights().mean(axis=0)))
     return (weights.transpose(0, 2, 1) / scale_db).reshape(len(errors), -1)
 
 
 @torch.no_grad()
-def errors_of(vae: Vae, table: NoteTable) -> tuple[np.ndarray, np.ndarray]:
+def errors_of(coder: Coder, table: NoteTable) -> tuple[np.ndarray, np.ndarray]:
     """What the decoder misses of each note, in dB, and what of it can be heard (0 or 1): `[M, P' + B, T]` each."""
-    n = vae.decoder.n_detailed
+    n = coder.decoder.n_detailed
     missed, heard = [], []
     for first in range(0, len(table.note), _BATCH):
         part = slice(first, first + _BATCH)
-        place = vae.at_points(torch.from_numpy(table.group[part]))
-        decoded = vae.decoder.decode(place, torch.from_numpy(table.note[part]), torch.from_numpy(table.velocity[part]))
+        place = coder.at_points(torch.from_numpy(table.group[part]))
+        note, velocity = (torch.from_numpy(x[part]) for x in (table.note, table.velocity))
+        decoded = coder.decoder.decode(place, note, velocity)
         wanted = np.concatenate([table.partials_db[part, :n], table.noise_db[part]], axis=1)
         found = np.concatenate([decoded.partials_db[:, :n].numpy(), decoded.noise_db.numpy()], axis=1)
         floor = wanted.max(axis=(1, 2), keepdims=True) - HEARD_DB

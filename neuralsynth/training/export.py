@@ -29,7 +29,7 @@ from neuralsynth.model_graph import check_encoder_graph, check_graph
 from neuralsynth.spec import ENCODER_KEY, METADATA_KEY, EncoderSpec, InstrumentSpec
 from neuralsynth.storage import whole_file
 from neuralsynth.training.blocks import DownConv, ModulatedConv
-from neuralsynth.training.vae import Listener, Vae
+from neuralsynth.training.encoder import Coder, Listener
 
 OPSET = 18
 INPUTS = ("latent", "note", "velocity")
@@ -69,14 +69,14 @@ def export_instrument(decoder: nn.Module, spec: InstrumentSpec, output: Path) ->
     return agreement_db
 
 
-def export_encoder(vae: Vae, spec: InstrumentSpec, model_path: Path) -> float:
+def export_encoder(coder: Coder, spec: InstrumentSpec, model_path: Path) -> float:
     """Write the encoder file of an instrument beside it; returns the least agreement with torch in dB.
 
     Raises:
         ModelError: torch and the exported graph disagree, or the graph breaks the contract.
         OutputError: the file cannot be written.
     """
-    output, listener = encoder_path(Path(model_path)), Listener(vae).eval()
+    output, listener = encoder_path(Path(model_path)), Listener(coder).eval()
     own = EncoderSpec(
         n_frames=len(spec.frame_seconds),
         n_partials=spec.n_partials,

@@ -15,6 +15,7 @@ from neuralsynth.spectrum import SpectrumGrid
 from neuralsynth.training.augment import TURNS, turnable
 from neuralsynth.training.dataset import NoteTable
 from neuralsynth.training.detail import details_of
+from neuralsynth.training.encoder import Coder
 from neuralsynth.training.texture import measure_texture
 from neuralsynth.training.vae import Vae
 
@@ -32,10 +33,10 @@ def point_names(table: NoteTable, name: str) -> list[str]:
     return names
 
 
-def named_points(vae: Vae, table: NoteTable, name: str) -> dict[str, list[float]]:
+def named_points(coder: Coder, table: NoteTable, name: str) -> dict[str, list[float]]:
     """The learned point of each group of recordings."""
-    places = vae.group_places().detach()
-    return {label: _rounded(place) for label, place in zip(point_names(table, name), places, strict=True)}
+    places = coder.group_places().detach()
+    return {label: rounded(place) for label, place in zip(point_names(table, name), places, strict=True)}
 
 
 def named_traits(table: NoteTable, name: str) -> dict[str, Traits]:
@@ -44,20 +45,20 @@ def named_traits(table: NoteTable, name: str) -> dict[str, Traits]:
     return {label: traits for label, traits in zip(point_names(table, name), own, strict=True) if traits != whole}
 
 
-def named_variations(vae: Vae, table: NoteTable, name: str) -> dict[str, list[list[float]]]:
+def named_variations(coder: Coder, table: NoteTable, name: str) -> dict[str, list[list[float]]]:
     """How the hits of each piece of a kit differ from its point: the detail of some of them, softest first.
 
     Nothing for notes.
     """
     if table.ratios is None:
         return {}
-    details = details_of(vae, table)
+    details = details_of(coder, table)
     found = {}
     for group, label in enumerate(point_names(table, name)):
         mine = np.flatnonzero(table.group == group)
         mine = mine[np.argsort(table.velocity[mine], kind="stable")]
         chosen = mine[np.unique(np.linspace(0, len(mine) - 1, MAX_VARIATIONS).round().astype(int))]
-        found[label] = [[0.0] * vae.decoder.character_size + [round(float(x), 2) for x in details[i]] for i in chosen]
+        found[label] = [[0.0] * coder.decoder.character_size + [round(float(x), 2) for x in details[i]] for i in chosen]
     return found
 
 
@@ -89,19 +90,21 @@ def named_axes(vae: Vae, table: NoteTable) -> dict[str, LatentAxis]:
         for offset in ends:
             latent = (point + offset).expand(len(pick), -1)
             outputs = vae.decoder(latent, *(torch.tensor(x, dtype=torch.float32) for x in (note, velocity)))
-            values.append(np.median([told[name] for told in _described(note, outputs, table.grid)]))
+            values.append(np.median([told[name] for told in described(note, outputs, table.grid)]))
         if values[1] > values[0]:
-            low, high = (_rounded(end) for end in ends)
+            low, high = (rounded(end) for end in ends)
             least, most = (round(float(value), 5) for value in values)
             axes[name] = LatentAxis(low, high, least, most, UNITS[name], SAYS[name])
     return axes
 
 
-def _rounded(numbers: torch.Tensor) -> list[float]:
+def rounded(numbers: torch.Tensor) -> list[float]:
+    """Latent numbers as a spec has them."""
     return [round(float(x), 6) for x in numbers]
 
 
-def _described(note: np.ndarray, outputs, grid: SpectrumGrid) -> list[dict[str, float]]:
+def described(note: np.ndarray, outputs, grid: SpectrumGrid) -> list[dict[str, float]]:
+    """What decoded notes are like, see `analysis.descriptors`."""
     partials, ratios, _, noise = (value.numpy().astype(np.float64) for value in outputs)
     return [describe(partials[i], ratios[i], noise[i], grid, float(note[i])) for i in range(len(note))]
 

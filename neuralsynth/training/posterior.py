@@ -16,7 +16,7 @@ import numpy as np
 from neuralsynth.detail_fit import fit_detail
 from neuralsynth.model import MAX_BATCH, InstrumentModel
 from neuralsynth.model_encoder import Encoder, encoder_path
-from neuralsynth.prior import Prior
+from neuralsynth.prior import Prior, standard_normal
 from neuralsynth.spec import InstrumentSpec
 from neuralsynth.spectrum import NoteSpectrum
 from neuralsynth.training.augment import TURNS, Batches, turn, turnable
@@ -37,7 +37,12 @@ DETAIL_SHARE = 0.7
 
 
 def prior_of(model: InstrumentModel, encoder: Encoder, batches: Batches) -> Prior:
-    """The prior of a trained instrument, from the notes it was trained on and as they were mixed there."""
+    """The prior of a trained instrument, from the notes it was trained on and as they were mixed there.
+
+    A GAN has the one that its generator learned from.
+    """
+    if model.spec.family == "gan":
+        return standard_normal(model.spec.character_size)
     found = places(encoder, batches)
     found = found[in_tune(model, found, batches.seed)]
     margin, reach = np.maximum(MARGIN * np.ptp(found, axis=0), LEAST_MARGIN), model.latent_reach

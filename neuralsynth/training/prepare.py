@@ -15,7 +15,7 @@ from neuralsynth.errors import CheckpointError, RecordingError
 from neuralsynth.spectrum import SpectrumGrid, mel_band_edges_hz, warped_frame_seconds
 from neuralsynth.training.analyses import analyse_recordings
 from neuralsynth.training.checkpoints import Run
-from neuralsynth.training.config import MIN_RECORDINGS, TrainConfig, VaeConfig, enough
+from neuralsynth.training.config import MIN_RECORDINGS, GanConfig, TrainConfig, VaeConfig, enough
 from neuralsynth.training.cycles import cycle_grid, cycle_table
 from neuralsynth.training.dataset import NoteTable, build_table, choose_grid
 from neuralsynth.training.kit import kit_grid, kit_table, trained_hits
@@ -47,7 +47,7 @@ def planned_config(plan: dict[str, Any], given: TrainConfig) -> TrainConfig:
     """The choices of a run that is resumed; only words about the instrument may be given anew."""
     try:
         kept = dict(plan["config"])
-        kept["model"] = VaeConfig(**kept["model"])
+        kept["model"], kept["gan"] = VaeConfig(**kept["model"]), GanConfig(**kept["gan"])
         config = TrainConfig(**kept).check()
         int(plan["steps"]), int(plan["threads"])
     except (KeyError, TypeError, ValueError) as error:

@@ -35,20 +35,20 @@ except ImportError as error:
 from neuralsynth.analysis.folder import Folder, read_folder
 from neuralsynth.spec import Detail, InstrumentSpec, Provenance, point_name
 from neuralsynth.training import cycles, kit
-from neuralsynth.training.augment import APART, Batches, Mixing
+from neuralsynth.training.augment import Batches
 from neuralsynth.training.checkpoints import Run
 from neuralsynth.training.config import TrainConfig, TrainResult
-from neuralsynth.training.cycles import begin
 from neuralsynth.training.dataset import NoteTable
 from neuralsynth.training.detail import learn_detail
+from neuralsynth.training.encoder import Coder
 from neuralsynth.training.export import export_encoder, export_instrument
-from neuralsynth.training.fit import BatchStream, Schedule, VaeTraining, play_score, to_tensors
+from neuralsynth.training.families import family_of
+from neuralsynth.training.fit import BatchStream, play_score, to_tensors
 from neuralsynth.training.losses import Ear, HarmonicEar, MelEar
-from neuralsynth.training.points import named_axes, named_points, named_traits, named_variations, traits_of
+from neuralsynth.training.optimisation import Schedule, Training
+from neuralsynth.training.points import named_points, named_traits, named_variations, traits_of
 from neuralsynth.training.posterior import add_prior
-from neuralsynth.training.prepare import Data, Say, note_step, planned_config, prepare, statistics_of
-from neuralsynth.training.tuning import tune
-from neuralsynth.training.vae import Vae
+from neuralsynth.training.prepare import Data, Say, note_step, planned_config, prepare
 from neuralsynth.training.watch import Bar, Keeper, Log
 
 #: What of the budget is kept for points, axes, export and prior: seconds, and the least and the most share of it.
@@ -126,63 +126,55 @@ class _Job:
         self.started, self.show_progress = started, show_progress
         self.grid = data.train.grid
         self.ear: Ear = HarmonicEar(self.grid) if data.holds_cycles else MelEar(self.grid)
-        self.batches = Batches(data.train, config.seed, config.batch_size, self._mixing())
+        self.family: Any = family_of(config, data, self.ear)
+        self.batches = Batches(data.train, config.seed, config.batch_size, self.family.mixing())
 
     def run_all(self, plan: dict[str, Any] | None, say: Say) -> TrainResult:
         """Train, finish and export."""
-        vae, average = self._network(), self._network()
+        network, average = self._network(), self._network()
         warned = list(self.data.warnings)
-        steps = int(plan["steps"]) if plan else self._decide_steps(vae)
+        steps = int(plan["steps"]) if plan else self._decide_steps(network)
         if plan is None:
             self._write_plan(steps)
         schedule = Schedule(self.config.seed, steps, self.config.learning_rate, self.config.weight_decay)
-        module = VaeTraining(vae, average, self.ear, schedule)
+        module = self.family.training(network, average, schedule)
         best = np.inf
         if plan is not None:
             state, complaints = self.run.load()
             warned += complaints
             if state is not None:
                 module.restore(state)
-                best = float(state["score"])
+                best = float((self.run.best() or state)["score"])
         say(f"{steps} steps are trained" + (f" from step {module.first_step} on" if module.first_step else ""))
-        cut_short = self._train(module, schedule, best, endless=plan is not None)
+        cut_short, rescued = self._train(module, schedule, best, endless=plan is not None)
+        warned += rescued
         if cut_short:
             warned.append(f"the machine was slower than measured: {module.step} of {steps} steps fitted into the time")
         say("the instrument is exported")
         return self._finish(module, tuple(warned))
 
-    def _mixing(self) -> Mixing | None:
-        """How recordings are mixed, where not as notes are."""
-        if self.data.holds_cycles:
-            return APART
-        return None if self.data.train.ratios is None else kit.MIXING
-
-    def _network(self) -> Vae:
+    def _network(self) -> Coder:
         torch.manual_seed(self.config.seed)
-        table, model = self.data.train, self.config.model
-        vae = Vae(model, self.grid, statistics_of(table), len(table.groups))
-        if self.data.holds_cycles:
-            begin(vae, table)
-        return vae
+        return self.family.network()
 
-    def _decide_steps(self, vae: Vae) -> int:
+    def _decide_steps(self, network: Coder) -> int:
         """How many steps fit into what is left of the budget, with as many threads as are fastest just now."""
         if self.config.steps:
             return self.config.steps
         choices = {torch.get_num_threads(), self.config.threads or 1}
-        seconds = {threads: self._step_seconds(vae, threads) for threads in sorted(choices)}
+        seconds = {threads: self._step_seconds(network, threads) for threads in sorted(choices)}
         fastest = min(seconds, key=lambda threads: seconds[threads])
         torch.set_num_threads(fastest)
         budget = 60.0 * self.config.minutes
         reserve = min(max(RESERVE_SECONDS, LEAST_RESERVE * budget), MOST_RESERVE * budget)
-        left = budget - (time.monotonic() - self.started) - reserve
+        left = (budget - (time.monotonic() - self.started) - reserve) * (1.0 - self.family.finish_share)
         enough = max(LEAST_MOST_STEPS, MOST_STEPS_PER_RECORDING * len(self.data.train.note))
         return int(np.clip(left / (seconds[fastest] * STEP_OVERHEAD), MIN_STEPS, enough))
 
-    def _step_seconds(self, vae: Vae, threads: int) -> float:
+    def _step_seconds(self, network: Coder, threads: int) -> float:
         """Median time of a few steps on a copy of the network."""
         torch.set_num_threads(threads)
-        trial = VaeTraining(copy.deepcopy(vae), copy.deepcopy(vae), self.ear, Schedule(0, 1000, 1e-4, 0.0))
+        trial = self.family.training(*(copy.deepcopy(network) for _ in range(2)), Schedule(0, 1000, 1e-4, 0.0))
         optimizer = trial.configure_optimizers()
         spent = []
         for step in range(TIMED_STEPS + 1):
@@ -203,10 +195,10 @@ class _Job:
         plan = {"config": asdict(self.config), "grid": grid, "steps": steps, "data_digest": self.data.digest}
         self.run.write_plan({**plan, "threads": torch.get_num_threads()})
 
-    def _train(self, module: VaeTraining, schedule: Schedule, best: float, endless: bool) -> bool:
-        """Run Lightning over the steps that are left; True if time ran out."""
+    def _train(self, module: Training, schedule: Schedule, best: float, endless: bool) -> tuple[bool, list[str]]:
+        """Run Lightning over the steps that are left; whether time ran out, and what went wrong meanwhile."""
         if module.first_step >= schedule.steps:
-            return False
+            return False, []
         unbounded = endless or bool(self.config.steps)
         deadline = np.inf if unbounded else self.started + 60.0 * self.config.minutes * MOST_OVERRUN
         keeper = Keeper(self.run, self._watched(), schedule.steps, deadline, best)
@@ -219,7 +211,7 @@ class _Job:
         stream = BatchStream(self.batches, module.first_step, schedule.steps)
         with _interruptible(trainer):
             trainer.fit(module, DataLoader(stream, batch_size=None, num_workers=0))
-        return keeper.cut_short
+        return keeper.cut_short, keeper.rescued
 
     def _watched(self) -> NoteTable:
         """Notes that are scored: those left out, or a few of the training's own."""
@@ -228,24 +220,23 @@ class _Job:
         n = len(self.data.train.note)
         return self.data.train.only(np.unique(np.linspace(0, n - 1, min(n, WATCHED)).round().astype(int)))
 
-    def _finish(self, module: VaeTraining, warned: tuple[str, ...]) -> TrainResult:
+    def _finish(self, module: Training, warned: tuple[str, ...]) -> TrainResult:
         """Name points and axes, export, and tell."""
-        vae = module.average.eval()
-        score = play_score(vae, self.ear, self._watched())
-        ranges = [(float(own.note.min()), float(own.note.max())) for own in self.data.train.by_group()]
-        tune(vae.decoder, vae.group_places().detach(), self.grid, ranges)
-        spec = self._spec(vae, module.step, learn_detail(vae, self.data.train))
-        agreement = export_instrument(vae.decoder, spec, self.output)
-        export_encoder(vae, spec, self.output)
+        coder = module.average.eval()
+        self.family.finish(coder, module.step)
+        score = play_score(coder, self.ear, self._watched())
+        spec = self._spec(coder, module.step, learn_detail(coder, self.data.train))
+        agreement = export_instrument(coder.decoder, spec, self.output)
+        export_encoder(coder, spec, self.output)
         spec = add_prior(self.output, self.batches)
         return TrainResult(
             self.output, self.run.path, spec, module.step, score, agreement, self.data.held_paths, warned
         )
 
-    def _spec(self, vae: Vae, steps: int, detail: Detail | None) -> InstrumentSpec:
+    def _spec(self, coder: Coder, steps: int, detail: Detail | None) -> InstrumentSpec:
         table, config = self.data.train, self.config
         name = config.name or point_name(self.output.stem)
-        points = named_points(vae, table, name)
+        points = named_points(coder, table, name)
         return InstrumentSpec(
             family=config.family,
             name=name,
@@ -257,9 +248,9 @@ class _Job:
             detail=detail,
             points=points,
             default_point=next(iter(points)),
-            axes=named_axes(vae, table),
+            axes=self.family.axes(coder),
             traits=named_traits(table, name),
-            variations=named_variations(vae, table, name),
+            variations=named_variations(coder, table, name),
             **structs.asdict(traits_of(table)),
             licence=config.licence,
             origin=config.origin,

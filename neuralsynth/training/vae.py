@@ -24,14 +24,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from neuralsynth.spectrum import SpectrumGrid
-from neuralsynth.training.blocks import BetweenPlaces, DownConv, GrowingTrunk, NearPlaces, NoteFeatures, hats
+from neuralsynth.training.blocks import BetweenPlaces, GrowingTrunk, NearPlaces, NoteFeatures, hats
 from neuralsynth.training.config import FLOOR_DB, N_TURNS, VaeConfig
+from neuralsynth.training.encoder import DB_PER_UNIT, Coder
 from neuralsynth.units import hz_to_mel
 
 CEILING_DB = 0.0
 HIGHEST_PARTIAL_HZ = 20_000.0
-DB_PER_UNIT = 20.0
-SOFTEST_GAIN = 10.0 ** (FLOOR_DB / 20.0)
 TURN_LENGTH = 2.0  # latent numbers to a whole turn: two deviations of the standard normal prior
 #: A predicted noise level is a guess; too loud is heard between the partials, too soft is hidden. This much less is
 #: nearer to unseen recordings (cello 0.2 dB, saxophone 0.1 dB, piano equal).
@@ -39,8 +38,6 @@ NOISE_TRIM_DB = -2.0
 LOWEST_TUNED_NOTE, TUNED_STEP, N_TUNED_NOTES = 12.0, 3.0, 37  # 12 … 120
 HARMONIC = np.array([0.0, 0.0, -16.0])  # the stiffness curve of exact harmonics
 MOST_BASS_STIFFNESS, BASS_NOTE = -8.0, 40.0  # log B, and the note from which on it may be more
-ENCODED_DB = 90.0  # under a note's level; what is softer, the encoder does not hear
-ENCODED_SECONDS = 1.0  # of a note, whose level that is
 MOST_CENTS, MOST_DRUM_CENTS = 200.0, 2400.0  # by which a sound moves around its pitch
 HIGHEST_RATIO = 900.0  # such partials are beyond hearing at any note
 
@@ -69,6 +66,7 @@ class Decoded:
 class Decoder(nn.Module):
     """Latent, note and velocity -> a note's spectrum; `forward` gives what the instrument file promises."""
 
+    n_turns = N_TURNS  # of the latent's first numbers, which are not the instrument's own
     number: Tensor
     mean_partials_db: Tensor
     mean_noise_db: Tensor
@@ -80,7 +78,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.features = NoteFeatures(config.note_step)
         size, self.character_size = config.condition_size, config.latent_size
-        own = config.latent_size - N_TURNS
+        own = config.latent_size - self.n_turns
         self.condition = nn.Sequential(
             nn.Linear(config.latent_size + self.features.size, size),
             nn.LeakyReLU(0.1),
@@ -142,7 +140,7 @@ class Decoder(nn.Module):
 
     def own(self, latent: Tensor) -> Tensor:
         """The instrument's own numbers of latents."""
-        return latent[:, N_TURNS : self.character_size]
+        return latent[:, self.n_turns : self.character_size]
 
     def ratios(self, latent: Tensor, note: Tensor) -> Tensor:
         """Partial frequencies over the first partial's, `[N, P]`: 1, 2, 3 … or `k·sqrt((1 + B·k²)/(1 + B))`.
@@ -182,6 +180,9 @@ class Decoder(nn.Module):
         by_number, by_frequency = self.by_number(x), self._formants(x, latent, frequency_hz)
         partials_db = self.mean_partials_db + DB_PER_UNIT * (by_number + by_frequency)
         noise_db = self.mean_noise_db + DB_PER_UNIT * self.noise(x)
+        silent = (frequency_hz > HIGHEST_PARTIAL_HZ)[:, :, None]
+        partials_db = torch.where(silent, torch.full_like(partials_db, 2.0 * FLOOR_DB), partials_db)
+        partials_db, noise_db = self.levelled(partials_db, noise_db, note, velocity)
         if latent.shape[1] > self.character_size:
             moved = self._detail_db(latent[:, self.character_size :])
             n = self.n_detailed
@@ -189,9 +190,17 @@ class Decoder(nn.Module):
             noise_db = noise_db + moved[:, n:]
         cents = 0.1 * self.most_cents * self.movement(x)[:, 0]
         cents = cents - (cents * self.centring).sum(dim=1, keepdim=True)
-        silent = (frequency_hz > HIGHEST_PARTIAL_HZ)[:, :, None]
-        partials_db = torch.where(silent, torch.full_like(partials_db, 2.0 * FLOOR_DB), partials_db)
         return Decoded(partials_db, noise_db, cents, ratios)
+
+    def levelled(
+        self,
+        partials_db: Tensor,
+        noise_db: Tensor,
+        note: Tensor,  # noqa: ARG002 - for classes below
+        velocity: Tensor,  # noqa: ARG002
+    ) -> tuple[Tensor, Tensor]:
+        """The levels as they are played, detail apart: here, as the network says them."""
+        return partials_db, noise_db
 
     def _formants(self, x: Tensor, latent: Tensor, frequency_hz: Tensor) -> Tensor:
         """What partials have by their frequency `[N, P]`: the moving envelope and the fixed body, `[N, P, T]`."""
@@ -220,50 +229,20 @@ def _gain(level_db: Tensor) -> Tensor:
     return torch.where(level_db > FLOOR_DB, gain, torch.zeros_like(gain))
 
 
-class Encoder(nn.Module):
-    """A note's spectrum in decibels -> mean and log variance of its latent."""
-
-    def __init__(self, config: VaeConfig, grid: SpectrumGrid) -> None:
-        super().__init__()
-        self.features = NoteFeatures(config.note_step)
-        n_in, width, frames = grid.n_partials + grid.n_bands, config.width, grid.n_frames
-        self.stages = nn.ModuleList()
-        while frames % 2 == 0 and frames > 8:
-            self.stages.append(DownConv(n_in, width))
-            n_in, frames = width, frames // 2
-        self.head = nn.Sequential(
-            nn.Linear(n_in * frames + self.features.size, width),
-            nn.LeakyReLU(0.1),
-            nn.Linear(width, 2 * config.latent_size),
-        )
-
-    def forward(self, levels: Tensor, note: Tensor, velocity: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised levels `[N, P + B, T]` -> mean and log variance, `[N, Z]` each."""
-        x = levels
-        for stage in self.stages:
-            x = stage(x)
-        out = self.head(torch.cat([x.flatten(1), self.features(note, velocity)], dim=1))
-        mean, log_variance = out.chunk(2, dim=1)
-        return mean, log_variance.clamp(-8.0, 2.0)
-
-
-class Vae(nn.Module):
+class Vae(Coder):
     """Encoder, decoder, and one learned latent point per group of recordings.
 
     A note turned by known amounts (`augment.TURNS`) is decoded at its group's point with just these amounts as its
     first numbers: so the turns do what they are called, each by itself.
     """
 
-    hearing: Tensor
+    decoder: Decoder
 
     def __init__(self, config: VaeConfig, grid: SpectrumGrid, statistics: Statistics, n_groups: int = 1) -> None:
-        super().__init__()
-        self.encoder = Encoder(config, grid)
+        super().__init__(config, grid)
         self.decoder = Decoder(config, grid, statistics)
         apart = 0.3 if n_groups == 1 else 1.0
         self.points = nn.Parameter(apart * torch.randn(n_groups, config.latent_size - N_TURNS))
-        early = np.gradient(grid.frame_seconds) * (grid.frame_seconds <= ENCODED_SECONDS)
-        self.register_buffer("hearing", torch.tensor(early / early.sum(), dtype=torch.float32))
 
     def place(self, group: Tensor, other: Tensor, share: Tensor, turned: Tensor) -> Tensor:
         """Latents of notes mixed from known groups `[N]`, by known shares of the other, and turned by known amounts.
@@ -290,39 +269,3 @@ class Vae(nn.Module):
     def settle(self) -> None:
         """Tell the decoder where the points lie now."""
         self.decoder.settle(self.points.detach())
-
-    def normalised(self, partials_db: Tensor, noise_db: Tensor) -> Tensor:
-        """What the encoder sees: `[N, P, T]`, `[N, B, T]` -> `[N, P + B, T]`, under the note's own level, around 0."""
-        level_db = self._level_db(partials_db, noise_db)[:, None, None]
-        means = self.decoder.mean_partials_db, self.decoder.mean_noise_db
-        usual_db = self._level_db(*(mean.expand(-1, len(self.hearing))[None] for mean in means))
-        rows = [
-            ((heard - level_db).clamp(min=-ENCODED_DB) - (mean - usual_db).clamp(min=-ENCODED_DB)) / DB_PER_UNIT
-            for heard, mean in zip((partials_db, noise_db), means, strict=True)
-        ]
-        return torch.cat(rows, dim=1)
-
-    def _level_db(self, partials_db: Tensor, noise_db: Tensor) -> Tensor:
-        """Level of a note's beginning, `[N]`."""
-        power = 0.5 * torch.exp(partials_db * 0.2302585093).sum(1) + torch.exp(noise_db * 0.2302585093).sum(1)
-        return 4.3429448 * torch.log(power @ self.hearing + 1e-14)
-
-    def encode(self, partials_db: Tensor, noise_db: Tensor, note: Tensor, velocity: Tensor) -> tuple[Tensor, Tensor]:
-        """Posterior of a note's character: mean and log variance, `[N, Z]` each."""
-        return self.encoder(self.normalised(partials_db, noise_db), note, velocity)
-
-
-class Listener(nn.Module):
-    """The encoder as its own file takes and gives things: a note's amplitudes in, its likely character out."""
-
-    def __init__(self, vae: Vae) -> None:
-        super().__init__()
-        self.vae = vae
-
-    def forward(self, partials: Tensor, noise: Tensor, note: Tensor, velocity: Tensor) -> tuple[Tensor, Tensor]:
-        """Linear `[N, T, P]`, `[N, T, B]`, note `[N]`, velocity `[N]` 0..1 -> mean and deviation, `[N, Z]` each."""
-        partials_db, noise_db = (
-            8.6858896 * torch.log(x.clamp(min=SOFTEST_GAIN)).transpose(1, 2) for x in (partials, noise)
-        )
-        mean, log_variance = self.vae.encode(partials_db, noise_db, note, velocity)
-        return mean, torch.exp(0.5 * log_variance)

@@ -15,7 +15,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from neuralsynth.training.checkpoints import Run
 from neuralsynth.training.dataset import NoteTable
-from neuralsynth.training.fit import play_score
 from neuralsynth.units import note_name, note_to_hz
 
 SCORES = 20  # how often a training is scored and kept
@@ -33,6 +32,7 @@ class Keeper(Callback):
         self.every = max(1, min(steps // SCORES, MOST_STEPS_LOST))
         self.steps = steps
         self.score = np.inf
+        self.rescued: list[str] = []  # why a training that was lost went back, each time
         self.cut_short = False
 
     def on_train_batch_end(self, trainer: Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -41,7 +41,9 @@ class Keeper(Callback):
         if late and module.step < self.steps:
             trainer.should_stop = self.cut_short = True
         if module.step % self.every == 0 or module.step >= self.steps or self.cut_short:
-            self.score = play_score(module.average, module.ear, self.watched)
+            self.score = module.score(self.watched)
+            trouble = module.rescue(self.run)
+            self.rescued += [trouble] if trouble else []
             self.run.save(module.state(self.score), self.score < self.best)
             self.best = min(self.best, self.score)
 
@@ -56,16 +58,16 @@ class Bar(Callback):
             BarColumn(),
             TextColumn("{task.completed}/{task.total} steps"),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}  loss {task.fields[loss]}  score {task.fields[score]} dB"),
+            TextColumn("{task.fields[left]}  loss {task.fields[loss]}  {task.fields[score]}"),
             console=Console(stderr=True),
             disable=not visible,
         )
-        self.started = 0.0
+        self.started, self.told = 0.0, 0
 
     def on_train_start(self, trainer: Trainer, module: Any) -> None:
         """Begin the line."""
         self.started = time.monotonic()
-        self.task = self.progress.add_task("", total=self.steps, completed=module.step, left="", loss="-", score="-")
+        self.task = self.progress.add_task("", total=self.steps, completed=module.step, left="", loss="-", score="")
         self.first = module.step
         self.progress.start()
 
@@ -75,7 +77,10 @@ class Bar(Callback):
             return
         spent = time.monotonic() - self.started
         left = spent / max(1, module.step - self.first) * (self.steps - module.step)
-        score = "-" if np.isinf(self.keeper.score) else f"{self.keeper.score:.2f}"
+        for trouble in self.keeper.rescued[self.told :]:
+            self.progress.console.print(f"warning: {trouble}", soft_wrap=True)
+        self.told = len(self.keeper.rescued)
+        score = "" if np.isinf(self.keeper.score) else module.told(self.keeper.score)
         loss = f"{module.last_losses.get('loss', 0.0):.2f}"
         self.progress.update(self.task, completed=module.step, left=_clock(left) + " left", loss=loss, score=score)
 
@@ -107,21 +112,21 @@ class Log(Callback):
             for name, value in module.last_losses.items():
                 self.writer.add_scalar(f"loss/{name}", value, step)
             if np.isfinite(self.keeper.score):
-                self.writer.add_scalar("score_db", self.keeper.score, step)
+                self.writer.add_scalar(module.score_name, self.keeper.score, step)
         if step % self.every == 0:
             self._show(module, step)
 
     @torch.no_grad()
     def _show(self, module: Any, step: int) -> None:
-        table, vae = self.table, module.average.eval()
+        table, coder = self.table, module.average.eval()
         note, velocity = torch.from_numpy(table.note[self.shown]), torch.from_numpy(table.velocity[self.shown])
-        latent = vae.at_points(torch.from_numpy(table.group[self.shown]))
-        decoded = vae.decoder.decode(latent, note, velocity)
+        latent = coder.at_points(torch.from_numpy(table.group[self.shown]))
+        decoded = coder.decoder.decode(latent, note, velocity)
         hz = decoded.ratios * torch.exp2((note - 69.0) / 12.0)[:, None] * 440.0
         played = module.ear(decoded.partials_db, decoded.noise_db, hz).numpy()
         recorded = (torch.from_numpy(table.partials_db[self.shown]), torch.from_numpy(table.noise_db[self.shown]))
         heard = module.ear(*recorded, hz).numpy()
-        outputs = [value.numpy() for value in vae.decoder(latent, note, velocity)]
+        outputs = [value.numpy() for value in coder.decoder(latent, note, velocity)]
         for i, value in enumerate(note.tolist()):
             name = note_name(round(value))
             self.writer.add_image(f"{name} recorded above played", _picture(heard[i], played[i]), step)
