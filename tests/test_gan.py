@@ -107,24 +107,40 @@ def decoded(wild, n=50):
     return found, grid
 
 
-def test_loudness_rises_with_velocity_at_every_latent(wild):
-    """As RMS of the first half second: not the measure that the generator is levelled by."""
+@pytest.mark.parametrize("seconds", [0.1, 0.5, 1.0])
+def test_loudness_rises_with_velocity_by_the_law_at_every_latent_and_however_long_one_listens(wild, seconds):
     (partials, _, _, noise), grid = decoded(wild)
-    seconds = np.gradient(grid.frame_seconds) * (grid.frame_seconds < 0.5)
-    level = 10 * np.log10((0.5 * partials**2).sum(2) @ seconds + (noise**2).sum(2) @ seconds).reshape(-1, 9)
-    rises = np.all(np.diff(level, axis=1) > 0.0, axis=1)
-    assert rises.mean() >= 0.9  # even of weights that say anything
-    assert np.all(level[:, -1] > level[:, 0] + 6.0)
-
-
-def test_loudness_follows_the_law_exactly_as_the_generator_hears_it(wild):
-    (partials, _, _, noise), grid = decoded(wild)
-    weights = gan.loud_weights(grid)
-    untrimmed = noise * 10 ** (-vae.NOISE_TRIM_DB / 20)
-    level = 10 * np.log10((0.5 * partials**2).sum(2) @ weights + (untrimmed**2).sum(2) @ weights).reshape(-1, 9)
+    weights = np.gradient(grid.frame_seconds) * (grid.frame_seconds < seconds)
+    level = 10 * np.log10((0.5 * partials**2).sum(2) @ weights + (noise**2).sum(2) @ weights).reshape(-1, 9)
     law = 25.0 * np.log10(gan.SOFTEST_SHARE + (1 - gan.SOFTEST_SHARE) * VELOCITIES.numpy())
     away = level - level[:, -1:] - law
-    assert np.median(np.abs(away)) < 0.01 and np.quantile(np.abs(away), 0.95) < 3.0  # a peak may reach the ceiling
+    assert np.median(np.abs(away)) < 0.05
+    assert np.all(np.diff(level, axis=1) > 0.0, axis=1).mean() >= 0.98
+
+
+def test_nothing_bursts_out_late_in_a_note(wild):
+    """Planted: a frame after a second that is 60 dB louder than the note."""
+    generator, grid = wild
+    plain = generator.decode
+
+    def bursting(latent, note, velocity):
+        found = plain(latent, note, velocity)
+        found.partials_db = found.partials_db.clone()
+        found.partials_db[:, :, -2] += 60.0
+        return found
+
+    torch.manual_seed(0)
+    inputs = torch.randn(20, 6), 40 + 40 * torch.rand(20), torch.full((20,), 0.5)
+    generator.decode = bursting
+    try:
+        with torch.no_grad():
+            partials, _, _, noise = (x.numpy().astype(float) for x in generator(*inputs))
+    finally:
+        del generator.decode
+    level = 10 * np.log10((0.5 * partials**2).sum(2) + (noise**2).sum(2))
+    early = grid.frame_seconds < gan.SETTLED_SECONDS
+    assert np.all(level[:, -2] < level[:, early].max(axis=1) + gan.MOST_RISE_DB + 3.0)
+    assert np.all(level[:, early].max(axis=1) > -60.0)
 
 
 def test_partials_are_harmonics_and_the_pitch_averages_to_the_note_at_every_latent(wild):
@@ -140,8 +156,8 @@ def test_noise_never_drowns_the_partials_at_any_latent(wild):
     (partials, _, _, noise), grid = decoded(wild)
     weights = gan.loud_weights(grid)
     excess = 10 * np.log10((noise**2).sum(2) @ weights / ((0.5 * partials**2).sum(2) @ weights))
-    assert excess.max() < gan.MOST_NOISE_DB + 0.5
-    assert excess.max() > gan.MOST_NOISE_DB - 3.0  # some of these notes were held down
+    assert excess.max() < gan.MOST_PLAYED_NOISE_DB + 1.0
+    assert np.mean(excess > gan.MOST_PLAYED_NOISE_DB - 3.0) > 0.1  # many of these notes were held down
 
 
 def test_the_law_of_loudness_is_that_of_the_recordings():

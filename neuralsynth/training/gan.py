@@ -1,8 +1,8 @@
 """The conditional generative adversarial network whose generator is an instrument.
 
-The generator is the VAE's source-filter decoder, with three things that it cannot get wrong whatever the latent: its
-partials are exact harmonics of the played note, its noise never drowns them, and its loudness follows a fixed law of
-note and velocity. So a place nobody has heard yet plays in tune and answers to the touch.
+The generator is the VAE's source-filter decoder, with things that it cannot get wrong whatever the latent: partials are
+exact harmonics of the played note, noise never drowns them, nothing bursts out late in a note, and a harder touch is
+louder by a fixed law at every moment. So a place nobody has heard yet plays in tune and answers to the touch.
 
 Goodfellow et al., "Generative Adversarial Nets", NeurIPS 2014; Engel et al., "GANSynth: Adversarial Neural Audio
 Synthesis", ICLR 2019.
@@ -22,11 +22,14 @@ from neuralsynth.training.adversary import Discriminator
 from neuralsynth.training.config import FLOOR_DB, VaeConfig
 from neuralsynth.training.dataset import LEVEL_LAW_DB, NoteTable
 from neuralsynth.training.encoder import Coder
-from neuralsynth.training.vae import HIGHEST_PARTIAL_HZ, Decoded, Decoder, Statistics
+from neuralsynth.training.vae import HIGHEST_PARTIAL_HZ, NOISE_TRIM_DB, Decoded, Decoder, Statistics
 
 LOUD_SECONDS = 0.4  # in which what is heard counts less and less for the loudness of a note
 LOUDEST_DB = 6.0  # of a partial or band at any moment
-MOST_NOISE_DB = 0.0  # over the partials
+MOST_NOISE_DB, MOST_PLAYED_NOISE_DB = 0.0, -8.0  # over the partials, while it learns and when it plays
+SETTLED_SECONDS, MOST_RISE_DB = 0.5, 3.0  # afterwards a note rises no further than this above what it was before
+MIDDLE_VELOCITY = 0.7  # whose course of level a note has at any touch
+MOST_EVENED_DB = 40.0  # by which a moment is made louder or softer for that
 LEAST_LAW, MOST_LAW = 0.5, 1.0  # of General MIDI's level law
 SOFTEST_SHARE = 0.08  # of the loudest touch: where the law ends, so that it rises everywhere
 CENTS_PER_UNIT = 30.0
@@ -43,12 +46,39 @@ class Generator(Decoder):
         super().__init__(config, grid, replace(statistics, stiffness=None))
         self.register_buffer("loud", torch.tensor(loud_weights(grid), dtype=torch.float32))
         self.register_buffer("loudness", torch.tensor(loudness, dtype=torch.float32))
+        self.n_settling = max(1, int(np.searchsorted(grid.frame_seconds, SETTLED_SECONDS)))
 
     def levelled(self, partials_db: Tensor, noise_db: Tensor, note: Tensor, velocity: Tensor) -> tuple[Tensor, Tensor]:
         """Levels moved to the wanted loudness, with the noise held under the partials."""
+        return self._levelled(partials_db, noise_db, note, velocity, MOST_NOISE_DB)
+
+    def forward(self, latent: Tensor, note: Tensor, velocity: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What the instrument file gives: the colour of its touch on the course of a middle one."""
+        middle = torch.full_like(velocity, MIDDLE_VELOCITY)
+        decoded, usual = self._calm(latent, note, velocity), self._calm(latent, note, middle)
+        evened_db = (_course_db(usual) - _course_db(decoded)).clamp(-MOST_EVENED_DB, MOST_EVENED_DB)
+        louder_db = wanted_db(self.loudness, note, velocity) - wanted_db(self.loudness, note, middle)
+        moved_db = (evened_db + louder_db[:, None])[:, None, :]
+        return self.played(latent, note, replace(
+            decoded, partials_db=decoded.partials_db + moved_db, noise_db=decoded.noise_db + moved_db
+        ))  # fmt: skip
+
+    def _calm(self, latent: Tensor, note: Tensor, velocity: Tensor) -> Decoded:
+        """A note as decoded, but for what bursts out late in it and for noise that leaves it no clear pitch."""
+        decoded = self.decode(latent, note, velocity)
+        course_db = _course_db(decoded)
+        most_db = course_db[:, : self.n_settling].amax(dim=1, keepdim=True) + MOST_RISE_DB
+        excess_db = functional.relu(course_db - most_db)[:, None, :]
+        levels = decoded.partials_db - excess_db, decoded.noise_db - excess_db
+        partials_db, noise_db = self._levelled(*levels, note, velocity, MOST_PLAYED_NOISE_DB)
+        return replace(decoded, partials_db=partials_db, noise_db=noise_db)
+
+    def _levelled(
+        self, partials_db: Tensor, noise_db: Tensor, note: Tensor, velocity: Tensor, most_noise_db: float
+    ) -> tuple[Tensor, Tensor]:
         tonal = 0.5 * (_power(partials_db).sum(1) @ self.loud)
         noisy = _power(noise_db).sum(1) @ self.loud
-        excess_db = functional.relu(_db(noisy) - _db(tonal) - MOST_NOISE_DB)
+        excess_db = functional.relu(_db(noisy) - _db(tonal) - most_noise_db)
         level_db = _db(tonal + noisy * torch.exp(-0.2302585093 * excess_db))
         missing_db = (wanted_db(self.loudness, note, velocity) - level_db)[:, None, None]
         return _bounded(partials_db + missing_db), _bounded(noise_db - excess_db[:, None, None] + missing_db)
@@ -57,6 +87,11 @@ class Generator(Decoder):
 def _bounded(level_db: Tensor) -> Tensor:
     """Levels that can be made powers of; what is far too loud is held down and still pushed back."""
     return torch.minimum(level_db, LOUDEST_DB + 0.1 * (level_db - LOUDEST_DB)).clamp(-220.0, 60.0)
+
+
+def _course_db(decoded: Decoded) -> Tensor:
+    """Level of a note over time as it is played, `[N, T]`."""
+    return _db(0.5 * _power(decoded.partials_db).sum(1) + _power(decoded.noise_db + NOISE_TRIM_DB).sum(1))
 
 
 def _power(level_db: Tensor) -> Tensor:

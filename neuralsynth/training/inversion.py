@@ -19,7 +19,7 @@ from neuralsynth.training.losses import Ear
 
 DRAWN, REFINED = 64, 3  # latents that are tried for a group, and the best of them that are refined
 COMPARED, GLANCED = 8, 4  # notes of a group that are compared, and at which drawn latents are tried
-REFINING_STEPS, REFINING_RATE = 60, 0.08
+REFINING_STEPS, REFINING_RATE = 90, 0.08
 FAR_PRICE_DB = 0.02  # of the squared latent: places far out were seldom trained
 ENCODER_STEPS, ENCODER_BATCH, ENCODER_RATE = 500, 32, 2e-3
 LABEL_SEMITONES = 3.0  # by which the notes that the encoder hears stray from recorded ones

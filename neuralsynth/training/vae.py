@@ -217,7 +217,10 @@ class Decoder(nn.Module):
 
     def forward(self, latent: Tensor, note: Tensor, velocity: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """What the instrument file gives: partials `[N, T, P]`, ratios `[N, P]`, cents `[N, T]`, noise `[N, T, B]`."""
-        decoded = self.decode(latent, note, velocity)
+        return self.played(latent, note, self.decode(latent, note, velocity))
+
+    def played(self, latent: Tensor, note: Tensor, decoded: Decoded) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """A decoded note as the instrument file gives it."""
         partials = _gain(decoded.partials_db).transpose(1, 2)
         noise = _gain(decoded.noise_db + NOISE_TRIM_DB).transpose(1, 2)
         return partials, self.tuned_ratios(latent, note), decoded.cents.clamp(-self.most_cents, self.most_cents), noise
