@@ -188,7 +188,7 @@ def test_what_was_judged_with_the_same_code_is_not_judged_again(workshop, record
     def refuse(*_):
         raise UsageError("a training was begun")
 
-    monkeypatch.setattr(run, "statistics_of", refuse)
+    monkeypatch.setattr(run, "family_of", refuse)
     assert judge.main(call) == 0
     assert "is there" in capfd.readouterr().out
     assert judge.main([*call, "--again"]) == 1
