@@ -34,7 +34,8 @@ class Echoes:
 
     def __init__(self, sample_rate: float, values: dict[str, float], longest_seconds: float):
         self._sample_rate = sample_rate
-        self._line = np.zeros((2, round(longest_seconds * sample_rate) + 1), np.float32)
+        # Written to here, so that the system gives the memory now: on the audio thread it may take 5 ms.
+        self._line = np.full((2, round(longest_seconds * sample_rate) + 1), 0.0, np.float32)
         self._state, self._targets = np.zeros(7), np.zeros(3)
         self._step = 1.0 / max(FADE_SECONDS * sample_rate, 1.0)
         for name, value in values.items():

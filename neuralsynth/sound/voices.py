@@ -341,7 +341,8 @@ def _scratch(n_voices: int, max_samples: int) -> layout.Scratch:
 def _empty_voices(n_voices: int, n_partials: int, n_bands: int) -> layout.VoiceArrays:
     states = np.zeros((n_voices, layout.N_STATES), np.int64)
     states[:, layout.PLAN_START] = -1
-    per_partial = [np.zeros(n_voices * n_partials, np.float32) for _ in range(7)]
+    # Written to here, so that the system gives the memory now and not on the audio thread.
+    per_partial = [np.full(n_voices * n_partials, 0.0, np.float32) for _ in range(7)]
     return layout.VoiceArrays(  # type: ignore[call-arg]
         np.zeros((n_voices, layout.N_NUMBERS)),
         states,
