@@ -1,15 +1,11 @@
-"""Measures what instruments say at latents nobody chose: variety, pitch, touch; and how soon a collapse is noticed.
+"""Measures what instruments say at latents nobody chose: pitch and touch; and how soon a collapse is noticed.
 
 ::
 
     python benchmarks/gan.py latents presets/inventions.onnx presets/orchestra.onnx     pitch and touch
-    python benchmarks/gan.py coverage TWIN.onnx … --recordings FOLDER --kept KEPT       variety
     python benchmarks/gan.py collapse --recordings FOLDER --kept KEPT                   trainings that go wrong
 
-Twins are trained without every fifth pitch: `python export/build.py --work KEPT` leaves them in KEPT. Coverage and
-density (Naeem et al. 2020) are those of recordings that the first twin has not seen, by as many notes as it was trained
-on, at the same notes and velocities, each at a latent drawn from N(0, I); the ceiling are those trained recordings. Any
-model of the same grid may be named besides; what has seen the recordings that are left out is marked.
+How varied the latents of a GAN are, `python benchmarks/prior.py ... inventions` says, beside those of VAEs.
 """
 
 from __future__ import annotations
@@ -23,12 +19,9 @@ from pathlib import Path
 import numpy as np
 import parselmouth
 
-from neuralsynth.analysis.folder import read_folder
 from neuralsynth.model import InstrumentModel
 from neuralsynth.scoring import play_spectrum
-from neuralsynth.scoring.coverage import coverage, density, spectrum_features
-from neuralsynth.spectrum import SpectrumGrid
-from neuralsynth.units import db_to_gain, note_to_hz, ratio_to_cents
+from neuralsynth.units import note_to_hz, ratio_to_cents
 
 RATE = 96_000  # so that a period of the highest key is not a handful of samples
 IN_TUNE_CENTS, PITCH_SECONDS, TRACKED_OCTAVES = 50.0, 0.6, (0.5, 1.5)
@@ -89,49 +82,6 @@ def tell_touch(model: InstrumentModel, n: int, rng: np.random.Generator) -> None
           f"of {n} random latents, over {np.median(steps.sum(axis=1)):.0f} dB in the median")  # fmt: skip
 
 
-def tell_coverage(models: list[InstrumentModel], folder: Path, kept: Path, draws: int) -> None:
-    """Coverage and density of the recordings that the first model has not seen, by each and by those it has seen."""
-    from neuralsynth.training.analyses import analyse_recordings
-    from neuralsynth.training.dataset import build_table
-
-    first = models[0].spec
-    grid, seen = first.grid(), set(first.provenance.recordings if first.provenance else ())
-    analysed, _ = analyse_recordings(read_folder(folder).used, grid, kept, 1)
-    table = build_table(analysed, grid)
-    known = np.array([digest[:16] in seen for digest in table.digests])
-    features = spectrum_features(
-        *levels(table.partials_db, grid), db_to_gain(table.noise_db.transpose(0, 2, 1)), table.note, grid
-    )
-    held, trained = features[~known], features[known]
-    print(f"{len(held)} recordings left out, {len(trained)} trained on")
-    top = coverage(held, trained)
-    print(f"{'ceiling: the trained recordings':44s} coverage {top:.3f}  density {density(held, trained):.3f}")
-    for model in models:
-        rows = [measured(model, table.note[known], table.velocity[known], held, seed) for seed in range(draws)]
-        (found, dense), spread = np.mean(rows, axis=0), np.std([row[0] for row in rows])
-        cheats = set(model.spec.provenance.recordings if model.spec.provenance else ()) - seen
-        mark = " (has seen what is left out)" if cheats else ""
-        print(f"{model.path.name:44s} coverage {found:.3f} ± {spread:.3f}  density {dense:.3f}  "
-              f"{found / top:.2f} of the ceiling{mark}")  # fmt: skip
-
-
-def levels(partials_db: np.ndarray, grid: SpectrumGrid) -> tuple[np.ndarray, np.ndarray]:
-    """Linear partials `[M, T, P]` and harmonic ratios `[M, P]` of a table."""
-    return db_to_gain(partials_db.transpose(0, 2, 1)), np.tile(
-        np.arange(1.0, grid.n_partials + 1), (len(partials_db), 1)
-    )
-
-
-def measured(model: InstrumentModel, note: np.ndarray, velocity: np.ndarray, held: np.ndarray, seed: int):
-    """Coverage and density of held notes by one drawn latent for each note."""
-    latent, fake = drawn(model, len(note), np.random.default_rng(seed)), []
-    for first in range(0, len(note), BATCH):
-        part = slice(first, first + BATCH)
-        one = model.decode(latent[part], note[part], velocity[part])
-        fake.append(spectrum_features(one.partials, one.ratios, one.noise, note[part], model.spec.grid()))
-    return coverage(held, np.concatenate(fake)), density(held, np.concatenate(fake))
-
-
 def tell_collapse(folder: Path, kept: Path, steps: int) -> None:
     """Trainings with and without regularisation at several learning rates: when and how a collapse is named."""
     from neuralsynth.training.config import GanConfig, TrainConfig, VaeConfig
@@ -155,20 +105,17 @@ def tell_collapse(folder: Path, kept: Path, steps: int) -> None:
 def main() -> None:
     """Print what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["latents", "coverage", "collapse"])
+    parser.add_argument("what", choices=["latents", "collapse"])
     parser.add_argument("models", nargs="*", type=Path, help="instrument files")
     parser.add_argument("--recordings", type=Path, help="folder of recordings")
     parser.add_argument("--kept", type=Path, default=Path("/tmp/gan-analyses"), help="where analyses are kept")  # noqa: S108
     parser.add_argument("--n", type=int, default=500, help="random latents")
     parser.add_argument("--steps", type=int, default=400, help="of each training that may collapse")
-    parser.add_argument("--draws", type=int, default=5, help="times that coverage is measured")
     options = parser.parse_args()
     options.kept.mkdir(parents=True, exist_ok=True)
     models = [InstrumentModel.load(path) for path in options.models]
     if options.what == "collapse":
         tell_collapse(options.recordings, options.kept, options.steps)
-    elif options.what == "coverage":
-        tell_coverage(models, options.recordings, options.kept, options.draws)
     for model in models:
         made = model.spec.provenance
         print(f"{model.path.name}: {made.steps} steps, {made.minutes:.1f} min" if made else model.path.name)
