@@ -337,24 +337,24 @@ def freewheel(preset: str, control: Path, options: argparse.Namespace) -> None: 
 
 
 def programs(preset: str, control: Path, options: argparse.Namespace) -> None:  # noqa: ARG001
-    """Blocks in which the program changes, in a bank of all General MIDI programs, against all others."""
-    with (
-        on_server(128),
-        Bench(Choice(presets=(), bank="general-midi", midi="jack", device=DeviceChoice("jack"))) as bench,
-    ):
-        meters = bench.meters
-        before = np.array(meters.loads[:])
-        for number in range(128):
-            bench.send((0xC0, number * 7 % 128), (0x90, 60, 80))
-            time.sleep(0.2)
-            bench.send((0x80, 60, 0))
-            time.sleep(0.05)
-        counts = np.cumsum(np.array(meters.loads[:]) - before)
-        p999, most = np.searchsorted(counts, 0.999 * counts[-1]) + 1, np.searchsorted(counts, counts[-1]) + 1
-        print(
-            f"128 program changes through General MIDI in half a minute, a note after each: p99.9 {p999} %, most "
-            f"{most} % of the period, {meters.late_blocks} late, {meters.xruns} under-runs"
-        )
+    """Blocks in which the program changes, in a bank of all General MIDI programs, beside the same notes without."""
+    choice = Choice(presets=(), bank="general-midi", midi="jack", device=DeviceChoice("jack"))
+    for changes in (True, False):
+        with on_server(128), Bench(choice) as bench:
+            meters = bench.meters
+            before = np.array(meters.loads[:])
+            for number in range(128):
+                bench.send(*([(0xC0, number * 7 % 128)] if changes else []), (0x90, 60, 80))
+                time.sleep(0.2)
+                bench.send((0x80, 60, 0))
+                time.sleep(0.05)
+            counts = np.cumsum(np.array(meters.loads[:]) - before)
+            p999, most = np.searchsorted(counts, 0.999 * counts[-1]) + 1, np.searchsorted(counts, counts[-1]) + 1
+            what = "128 program changes through General MIDI, a note after each" if changes else "the same notes alone"
+            print(
+                f"{what}, half a minute: p99.9 {p999} %, most {most} % of the period, {meters.late_blocks} late of "
+                f"{counts[-1]}, {meters.xruns} under-runs"
+            )
 
 
 if __name__ == "__main__":
