@@ -147,7 +147,7 @@ def likeness(options: argparse.Namespace) -> None:
             work = asked_for(Asked(presets=tuple(map(str, twins.values())), like=file))
             run_batch(folder / "b", work, force=True)
             best = select(read_batch(folder / "b"), Selection(like=file))[0]
-            found = list(twins)[best["index"]]
+            found = list(twins)[best["index"] * len(twins) // len(work)]
             right, total = right + (found == name), total + 1
             if found != name:
                 print(f"  {file.name}: {found} comes first")

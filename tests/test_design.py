@@ -407,7 +407,7 @@ def test_notes_and_velocities_multiply_the_places(shelf):
 
 
 def test_the_recording_of_a_preset_finds_that_preset(shelf, tmp_path):
-    """--like: what plays the sound comes first."""
+    """--like: what plays the sound comes first; each preset is heard with three touches."""
     output = msgspec.structs.replace(SHORT, seconds=1.2, hold_seconds=0.9, sample_rate=44_100)
     names = ("held", "other", "struck")
     for index, name in enumerate(names):
@@ -417,7 +417,7 @@ def test_the_recording_of_a_preset_finds_that_preset(shelf, tmp_path):
         folder = tmp_path / f"like-{name}"
         run_batch(folder, asked_for(asked_now))
         found = select(read_batch(folder), Selection(like=path))
-        assert found[0]["index"] == index, [(row["name"], row["distance_db"]) for row in found]
+        assert found[0]["index"] // 3 == index, [(row["name"], row["distance_db"]) for row in found]
 
 
 def played(shelf, name):
