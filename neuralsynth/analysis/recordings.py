@@ -24,11 +24,8 @@ class Recording:
     pitch_hz: float | None = None  # measured
     reason: str | None = None  # why it is skipped; if used, what is odd about it
     digest: str = ""  # first 16 hex digits of the file's SHA-256
-    group: str = (
-        ""  # sub-folder, that is instrument, "" at the top; of a single cycle, its own name; of a hit, the drum
-    )
+    group: str = ""  # sub-folder, that is instrument, "" at the top; of a cycle, its own name; of a hit, the drum
     is_cycle: bool = False  # exactly one period of a waveform, see `cycles`
-
     is_hit: bool = False  # a stroke on a drum: `note` is the key that plays it, not its pitch
 
     def load(self) -> tuple[np.ndarray, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from neuralsynth.analysis.folder import Folder
 from neuralsynth.errors import RecordingError, UsageError
@@ -75,6 +76,13 @@ class TrainConfig:
     duration_seconds: float = 0.0  # 0 chooses by the recordings' lengths
     model: VaeConfig = field(default_factory=VaeConfig)
     gan: GanConfig = field(default_factory=GanConfig)
+
+    def suited(self, training: dict[str, Any], model: dict[str, Any]) -> TrainConfig:
+        """The same choices; what was left at its default becomes what suits a kind of recordings."""
+        usual = TrainConfig()
+        ours = {key: value for key, value in training.items() if getattr(self, key) == getattr(usual, key)}
+        inner = {key: value for key, value in model.items() if getattr(self.model, key) == getattr(usual.model, key)}
+        return replace(self, **ours, model=replace(self.model, **inner))
 
     def check(self) -> TrainConfig:
         """Return itself.

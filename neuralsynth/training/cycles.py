@@ -8,7 +8,6 @@ them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from neuralsynth.errors import UsageError
 from neuralsynth.model import InstrumentModel
 from neuralsynth.spec import point_name
 from neuralsynth.spectrum import SpectrumGrid, mel_band_edges_hz
-from neuralsynth.training.config import FLOOR_DB, TrainConfig, VaeConfig
+from neuralsynth.training.config import FLOOR_DB, TrainConfig
 from neuralsynth.training.dataset import NoteTable
 from neuralsynth.units import gain_to_db, note_to_hz
 
@@ -55,10 +54,7 @@ def suited(config: TrainConfig) -> TrainConfig:
     """
     if config.hold_out:
         raise UsageError("hold_out leaves pitches out, but a single cycle has every pitch; leave hold_out away")
-    usual, usual_model = TrainConfig(), VaeConfig()
-    ours = {key: value for key, value in _TRAINING.items() if getattr(config, key) == getattr(usual, key)}
-    model = {key: value for key, value in _MODEL.items() if getattr(config.model, key) == getattr(usual_model, key)}
-    return replace(config, **ours, model=replace(config.model, **model))
+    return config.suited(_TRAINING, _MODEL)
 
 
 def cycle_grid(config: TrainConfig) -> SpectrumGrid:

@@ -7,7 +7,6 @@ by the numbers of harmonics), and nothing is tuned; hits of one piece are mixed 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from neuralsynth.analysis.recordings import Recording
 from neuralsynth.errors import RecordingError, UsageError
 from neuralsynth.spectrum import SpectrumGrid
 from neuralsynth.training.augment import Mixing
-from neuralsynth.training.config import FLOOR_DB, TrainConfig, VaeConfig
+from neuralsynth.training.config import FLOOR_DB, TrainConfig
 from neuralsynth.training.dataset import NoteTable, to_db
 
 FIRST_STEP_SECONDS = 0.001
@@ -39,10 +38,7 @@ def suited(config: TrainConfig) -> TrainConfig:
     """
     if config.keep_every:
         raise UsageError("keep_every keeps pitches, but drums have none; use hold_out to leave every Nth hit out")
-    usual, usual_model = TrainConfig(), VaeConfig()
-    ours = {key: value for key, value in _TRAINING.items() if getattr(config, key) == getattr(usual, key)}
-    model = {key: value for key, value in _MODEL.items() if getattr(config.model, key) == getattr(usual_model, key)}
-    return replace(config, **ours, model=replace(config.model, **model))
+    return config.suited(_TRAINING, _MODEL)
 
 
 def kit_grid(config: TrainConfig, seconds: Sequence[float]) -> SpectrumGrid:
