@@ -90,8 +90,14 @@ def _in_depth(block: np.ndarray, subtype: str) -> np.ndarray:
     if subtype == "FLOAT":
         return block
     largest = 2.0 ** (15 if subtype == "PCM_16" else 23) - 1.0
-    whole = np.rint(np.clip(block, -1.0, 1.0) * np.float32(largest))
-    return whole.astype(np.int16) if subtype == "PCM_16" else whole.astype(np.int32) << 8
+    whole = np.clip(block, -1.0, 1.0)
+    whole *= np.float32(largest)
+    np.rint(whole, out=whole)
+    if subtype == "PCM_16":
+        return whole.astype(np.int16)
+    shifted = whole.astype(np.int32)
+    shifted <<= 8
+    return shifted
 
 
 def write_audio(

@@ -39,7 +39,7 @@ class Band:
         self.channels = [Channel() for _ in range(N_CHANNELS)]
         self.zones, self.tunings = Zones(), TuningStore()
         self._voices = [ChannelVoices(self, number) for number in range(N_CHANNELS)]
-        self.keyboards = [Keyboard(voices) for voices in self._voices]
+        self.keyboards: list[Keyboard] = []
         self.patches: list[Patch | None] = [None] * N_CHANNELS
         self.silenced: list[int] = []  # samples at which everything, sends included, is to fall silent
 
@@ -49,9 +49,9 @@ class Band:
         self.tunings.reset()
         self.beats_per_minute = beats_per_minute
         self.master_gain, self.fine_cents, self.coarse_cents = 1.0, 0.0, 0.0
+        self.keyboards = [Keyboard(voices) for voices in self._voices]
         for number, channel in enumerate(self.channels):
             channel.power_on()
-            self.keyboards[number] = Keyboard(self._voices[number])
             self.assign(number, self._start.get(number))
         for part in self.parts.values():
             part.set_tempo(self.now, beats_per_minute)
@@ -119,8 +119,11 @@ class Band:
 
     def refresh(self, number: int) -> None:
         """Hand all numbers of a channel to the parts that have to know them."""
+        concerned = list(self._concerned(number))
+        if not concerned:
+            return
         expression, surroundings = self.zones.combined(number, self.channels), self.surroundings(number)
-        for part in self._concerned(number):
+        for part in concerned:
             part.refresh(self.now, number, self.channels[self.leader(number)], expression, surroundings)
 
     def bend(self, number: int) -> None:

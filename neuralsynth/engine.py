@@ -116,6 +116,8 @@ class Engine:
         """Let every part sound once, so that what playing needs is in memory; then as after power-on."""
         for part in self.parts:
             part.strike(self._now, 0, 60, 60.0, 100.0, (60.0, 0.0), self.performer.band.surroundings(0))
+        for send in self._sends:
+            send.warm()
         for _ in range(_WARM_BLOCKS):
             self.process([], self.max_block_size)
         self.reset()
@@ -186,7 +188,7 @@ class Engine:
 
     @property
     def tail_seconds(self) -> float:
-        """How long the effects may ring after the last voice."""
+        """How long the effects may ring from now on."""
         sends = [send.tail_seconds for send in self._sends]
         return max([*(part.chain.tail_seconds for part in self.parts), *sends], default=0.0)
 
@@ -226,7 +228,8 @@ class Engine:
 
     def _mixed(self, n: int) -> np.ndarray:
         """Run the rendered block of every part through its effects and add up; then the sends and the guard."""
-        mix, sent = np.zeros((2, n), np.float32), np.zeros((2, n), np.float32)
+        mix = np.zeros((2, n), np.float32)
+        sent = np.zeros((2, n), np.float32) if any(part.pool.uses_sends for part in self.parts) else None
         for i, (part, delay) in enumerate(zip(self.parts, self._delays, strict=True)):
             buffer = self._buffers[i][:, :n]
             if not self._is_used[i]:
@@ -234,17 +237,20 @@ class Engine:
                     continue
                 buffer[:] = 0.0
             mix += delay.process(part.apply_effects(self._now, buffer[:2]))
-            sent += buffer[2:]
+            if sent is not None:
+                sent += buffer[2:]
         self._is_used[:] = [False] * len(self.parts)
         for at in self.performer.band.silenced:
             for send in self._sends:
                 send.silence(at)
         self.performer.band.silenced.clear()
-        for send, signal in zip(self._sends, sent, strict=True):
+        for i, send in enumerate(self._sends):
+            signal = np.zeros(n, np.float32) if sent is None else sent[i]
             if not send.rests or signal.any():
                 mix += send.process(self._now, signal)
         self._now += n
-        mix = self._guard.process(mix * self._gain)
+        mix *= self._gain
+        self._guard.process(mix)
         if self._guard.found_fault:
             for part in self.parts:
                 part.chain.reset()
@@ -266,29 +272,43 @@ def _is_strike(message: bytes) -> bool:
 
 
 class _Send:
-    """A shared effect."""
+    """A shared effect. It is made when something is first sent to it; `warm` makes it ahead."""
 
     def __init__(self, kind: str, sample_rate: float, max_block_size: int, latency_samples: int) -> None:
-        bus = SendBus(kind, sample_rate, max_block_size)
-        self._timed, self._delay = Timed(bus, sample_rate), _Delay(latency_samples)
-        self.tail_seconds = bus.tail_seconds
+        self._kind, self._sample_rate, self._max_block_size = kind, sample_rate, max_block_size
+        self._delay = _Delay(latency_samples)
+        self._timed: Timed | None = None
 
     @property
     def rests(self) -> bool:
         """Whether it gives silence until something is sent to it."""
-        return self._timed.rests and self._delay.is_empty
+        return self._timed is None or (self._timed.rests and self._delay.is_empty)
+
+    @property
+    def tail_seconds(self) -> float:
+        """How long it may go on ringing: not at all while it rests."""
+        return 0.0 if self._timed is None or self.rests else self._timed.tail_seconds
+
+    def warm(self) -> Timed:
+        """Make it, if it is not yet there."""
+        if self._timed is None:
+            bus = SendBus(self._kind, self._sample_rate, self._max_block_size)
+            self._timed = Timed(bus, self._sample_rate)
+        return self._timed
 
     def process(self, now: int, signal: np.ndarray) -> np.ndarray:
         """What comes back, `[2, n]`, for a mono signal `[n]` that begins at sample `now`."""
-        return self._delay.process(self._timed.process(now, np.repeat(signal[None], 2, axis=0)))
+        return self._delay.process(self.warm().process(now, np.repeat(signal[None], 2, axis=0)))
 
     def silence(self, now: int) -> None:
         """Fade out what rings, from sample `now` on."""
-        self._timed.silence(now)
+        if self._timed is not None:
+            self._timed.silence(now)
 
     def reset(self) -> None:
         """Forget all earlier sound."""
-        self._timed.reset()
+        if self._timed is not None:
+            self._timed.reset()
         self._delay.reset()
 
 

@@ -69,6 +69,9 @@ class KeyboardSettings:
         return replace(self, mode="legato" if legato else forced, glide=glide)
 
 
+_PLAIN = KeyboardSettings()
+
+
 class Keyboard(Generic[Handle]):
     """Keys, pedals and voice mode of one channel.
 
@@ -79,7 +82,7 @@ class Keyboard(Generic[Handle]):
 
     def __init__(self, voices: Voices[Handle], settings: KeyboardSettings | None = None) -> None:
         """All keys and pedals up."""
-        self.settings = settings or KeyboardSettings()
+        self.settings = settings or _PLAIN
         self._held = HeldVoices(voices)
         self._down: dict[int, int] = {}  # key -> velocity, in the order pressed
         self._last_key: float | None = None  # that sounded

@@ -53,14 +53,20 @@ class NoteBank:
         latent: np.ndarray,
         spec: InstrumentSpec | None = None,
         steps: np.ndarray | None = None,
+        softest: float = 0.0,
     ) -> None:
-        """Lay out the velocity layers between the softest and the loudest recorded one; decode nothing yet."""
+        """Lay out the velocity layers between the softest and the loudest recorded one; decode nothing yet.
+
+        Args:
+            softest: the lowest MIDI velocity that will be asked for; layers that only softer ones need are left out.
+        """
         self.spec = spec = spec or model.spec
         most = N_LAYERS if spec.waveform is None else N_HEARD_LAYERS
         count = most if spec.velocity_high > spec.velocity_low else 1
         self.model, self.latent = model, latent
         self.steps = np.zeros((1, len(latent)), np.float32) if steps is None else steps
-        self.velocities = np.linspace(spec.velocity_low, spec.velocity_high, count)
+        velocities = np.linspace(spec.velocity_low, spec.velocity_high, count)
+        self.velocities = velocities[max(0, min(int(np.searchsorted(velocities, softest, "right")), count - 1) - 1) :]
         self.rows = SpectrumRows(spec.grid())
         self.directions: dict[int, Layers] = {}
         self.region = (spec.sustain.start_seconds, spec.sustain.end_seconds) if spec.sustain else None

@@ -34,8 +34,11 @@ class Patch:
     itself.
     """
 
-    def __init__(self, preset: Preset, model: InstrumentModel, path: Path) -> None:
+    def __init__(self, preset: Preset, model: InstrumentModel, path: Path, softest: float = 0.0) -> None:
         """Join a preset and its model; names in the preset are checked against the model.
+
+        Args:
+            softest: the lowest MIDI velocity that will be struck: layers that only softer notes need are not decoded.
 
         Raises:
             PresetError: the preset names a latent point or axis that the model does not have, or the model
@@ -49,7 +52,8 @@ class Patch:
         is_nameless = sound.latent is not None or (sound.random > 0 and sound.point is None)
         named = None if is_nameless else sound.point or model.spec.default_point
         here = model.spec.around(named) if named else model.spec.at(self.latent)
-        self.bank = NoteBank(model, self.latent, here, self._variants(named) if named else None)
+        softest = 0.0 if self._plays_other_layers else self.curved(softest)
+        self.bank = NoteBank(model, self.latent, here, self._variants(named) if named else None, softest)
         self.zones: tuple[tuple[Layer, Patch], ...] = ((Layer(""), self),)
         other = self._morph_end()
         self.panel = Panel(preset, model.spec.axes, model.spec.character_size, other.preset if other else None)
@@ -155,6 +159,12 @@ class Patch:
                 raise PresetError(
                     f"{self.path}: [sound]: latent.{i} is {number:g}; use a number from {-reach:g} to {reach:g}"
                 )
+
+    @property
+    def _plays_other_layers(self) -> bool:
+        """Whether other layers may sound than were struck."""
+        routed = any(route.to == "sound.dynamics" for route in self.preset.routes)
+        return routed or self.preset.sound.dynamics != 0.0 or bool(self.preset.morph.to)
 
     def _variants(self, point: str) -> np.ndarray | None:
         """Steps `[K, Z]` from a point to its variants, drawn once and for all; None where all hits are alike."""

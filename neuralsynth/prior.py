@@ -72,7 +72,7 @@ class Prior(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
         low, width = self._box
         parts = [low + width * _sigmoid(x)]
         if self.detail:
-            parts.append(z[:, len(self.low) :] @ np.array(self.detail))
+            parts.append(z[:, len(self.low) :] @ self._detail_ways)
         return np.concatenate(parts, axis=1).astype(np.float32)
 
     def numbers(self, characters: np.ndarray) -> np.ndarray:
@@ -109,6 +109,10 @@ class Prior(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
             x[:, moved] = (x[:, moved] - shift) * np.exp(-log_scale)
             log_volume -= log_scale.sum(axis=1)
         return x, log_volume
+
+    @cached_property
+    def _detail_ways(self) -> np.ndarray:
+        return np.array(self.detail)
 
     @cached_property
     def _box(self) -> tuple[np.ndarray, np.ndarray]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated
 
 import msgspec
@@ -75,6 +76,7 @@ def _destination(name: str) -> Destination:
 DESTINATIONS: dict[str, Destination] = {name: _destination(name) for name in MOVABLE}
 
 
+@lru_cache(maxsize=512)
 def destination(name: str) -> Destination | None:
     """The destination called `name`, None if there is none. Whether the model has such an axis is not known here."""
     if name in DESTINATIONS:

@@ -106,6 +106,11 @@ class Timed:
         """Whether it gives silence until something goes in, and nothing is to happen to it."""
         return self._processor.rests and not self._changes and self._silenced_at is None
 
+    @property
+    def tail_seconds(self) -> float:
+        """How long the processor may ring after its input."""
+        return self._processor.tail_seconds
+
     def reset(self) -> None:
         """Forget all earlier sound, and what was still to happen."""
         self._processor.reset()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -24,16 +26,24 @@ from neuralsynth.design import batch
 from neuralsynth.design.asking import Asked, asked_for, read_notes, read_sweep
 from neuralsynth.design.batch import run_batch
 from neuralsynth.design.changes import changed, full_name, knobs_of, values_of
+from neuralsynth.design.crew import make_all
 from neuralsynth.design.manifest import read_batch
 from neuralsynth.design.plan import Output
 from neuralsynth.design.selection import Selection, select
+from neuralsynth.design.sound import finished, rendered
 from neuralsynth.design.takeaway import preset_of, sound_again, work_of, write_bank, write_zip
+from neuralsynth.design.work import Made
 from neuralsynth.effect_table import EffectSettings
+from neuralsynth.engine import Engine
 from neuralsynth.errors import Interrupted, OutputError, PresetError, UsageError
+from neuralsynth.events import Event
+from neuralsynth.note_bank import NoteBank
 from neuralsynth.patch import Patch
 from neuralsynth.performance import load_performance
 from neuralsynth.preset import load_preset
-from neuralsynth.preset_sections import Envelope, Filter, Sound
+from neuralsynth.preset_sections import Envelope, Filter, Sound, Voices
+from neuralsynth.routes import Route
+from neuralsynth.sound.voices import VoicePool
 from tests.players import Shelf
 
 SHORT = Output(seconds=0.3, hold_seconds=0.15, sample_rate=22_050, depth="16")
@@ -114,6 +124,64 @@ def test_every_row_is_rendered_again_to_the_last_bit_and_as_a_preset(calm, tmp_p
         values = values_of(preset, work.models[0].spec)
         for name, value in row["changes"].items():
             assert values[name] == pytest.approx(value, rel=1e-6)
+
+
+@pytest.mark.parametrize("velocity", [10, 40, 64, 90, 127])
+@pytest.mark.parametrize("route", ["", "sound.dynamics"])
+def test_a_sound_is_what_an_engine_plays_that_knows_all_velocities(shelf, velocity, route):
+    """Only the layers that one note needs are decoded for it, and only as many voices made."""
+    patch = Patch.load(path_of(shelf, "other"))
+    routes = (Route(source="lfo_1", to=route, amount=0.5),) if route else ()
+    preset = msgspec.structs.replace(patch.preset, routes=routes, voices=Voices(unison=3))
+    engine = Engine(Patch(preset, patch.model, patch.path), 22_050)
+    release = round(SHORT.hold_seconds * 22_050)
+    events = [Event(0, bytes([0x90, 60, velocity])), Event(release, bytes([0x80, 60, 64]))]
+    whole = finished(engine.process(events, round(SHORT.seconds * 22_050)).mean(axis=0, keepdims=True), SHORT)
+    alone = rendered(preset, patch.model, 60, velocity, SHORT)
+    peak = np.abs(whole).max()
+    assert peak > 1e-4
+    np.testing.assert_allclose(alone, whole, atol=1e-5 * peak)  # the network rounds by how much it is asked at once
+
+
+# ---- memory
+
+
+def test_voices_and_spectra_are_gone_when_their_sound_is_made(shelf):
+    work, alive = asked(shelf, random=16), []
+    gc.collect()
+    for made in make_all(work, range(16)):
+        assert isinstance(made, Made)
+        alive.append(sum(isinstance(thing, VoicePool | NoteBank) for thing in gc.get_objects()))
+    assert max(alive) <= alive[0] + 2  # without care each sound leaves one or two more, until there are dozens
+
+
+class Pebbles:
+    """Items that cost nothing, as many as wanted."""
+
+    digest, document = "pebbles", {}
+
+    def __init__(self, count):
+        self.count = count
+
+    def __len__(self):
+        return self.count
+
+    def make(self, index):
+        row = {"index": index, "file": f"sounds/{index}.txt", "changes": {"knob": index / 7}, "words": "a" * 300}
+        return Made(index, row, [float(index % 7)] * 128, b"pebble")
+
+
+def test_a_large_batch_takes_no_more_memory_than_a_small_one(tmp_path):
+    peaks = {}
+    for count in (2100, 5000):
+        tracemalloc.start()
+        run_batch(tmp_path / str(count), Pebbles(count))
+        peaks[count] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        rows = read_batch(tmp_path / str(count))
+        assert [row["index"] for row in rows] == list(range(count))
+        assert all(row["fingerprint"] == [float(row["index"] % 7)] * 128 for row in rows)
+    assert peaks[5000] - peaks[2100] < 1e6  # bytes; rows and fingerprints that were kept would be 14 MB
 
 
 # ---- broken off

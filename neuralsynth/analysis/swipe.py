@@ -63,18 +63,22 @@ def series_evidence(
     """
     wanted = sizes or [2**k for k in range(6, 18)]
     sizes = [size for size in wanted if size <= len(audio) and size < 0.6 * sample_rate]
-    strength = np.array([_strength(_loudness_spectrum(audio, sample_rate, size, most_windows)) for size in sizes])
     octaves = np.log2(8.0 * sample_rate / candidates_hz())
     position = np.interp(octaves, np.log2(sizes), np.arange(len(sizes)))
-    lower = position.astype(int)
-    upper = np.minimum(lower + 1, len(sizes) - 1)
-    column = np.arange(len(position))
-    return strength[lower, column] + (position - lower) * (strength[upper, column] - strength[lower, column])
+    evidence = np.zeros(len(position))
+    for number, size in enumerate(sizes):
+        weight = 1.0 - np.abs(position - number)
+        read = np.flatnonzero(weight > 0.0)  # neighbours: candidates grow, positions fall
+        if len(read):
+            spectrum = _loudness_spectrum(audio, sample_rate, size, most_windows)
+            some = slice(read[0], read[-1] + 1)
+            evidence[some] += weight[some] * _strength(spectrum, some)
+    return evidence
 
 
-def _strength(spectrum: np.ndarray) -> np.ndarray:
-    """The spectrum against every kernel, `[K]`; summed without BLAS, whose last digits depend on its threads."""
-    return np.einsum("kf,f->k", _kernels(), spectrum)
+def _strength(spectrum: np.ndarray, candidates: slice) -> np.ndarray:
+    """The spectrum against some kernels, `[K']`; summed without BLAS, whose last digits depend on its threads."""
+    return np.einsum("kf,f->k", _kernels()[candidates], spectrum)
 
 
 def _loudness_spectrum(audio: np.ndarray, sample_rate: int, size: int, most_windows: int) -> np.ndarray:
@@ -83,7 +87,7 @@ def _loudness_spectrum(audio: np.ndarray, sample_rate: int, size: int, most_wind
 
     n_windows = (len(audio) - size) // (size // 2) + 1
     starts = (size // 2) * np.arange(0, n_windows, max(1, n_windows // (most_windows // 2)))
-    windows = audio[starts[:, None] + np.arange(size)] * _window(size).astype(audio.dtype)
+    windows = np.lib.stride_tricks.sliding_window_view(audio, size)[starts] * _window(size).astype(audio.dtype)
     spectra = rfft(windows, axis=1, workers=1)
     root = np.sqrt(np.sqrt(spectra.real**2 + spectra.imag**2)).mean(axis=0)  # a third of the time of `abs`
     on_grid = np.interp(_erb_grid_hz(), np.arange(size // 2 + 1) * (sample_rate / size), root, right=0.0)

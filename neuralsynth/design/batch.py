@@ -17,21 +17,20 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from neuralsynth.design.crew import make_all
+from neuralsynth.design.journal import JOURNAL, Journal, lines
 from neuralsynth.design.lock import locked
-from neuralsynth.design.manifest import read_rows, write_manifest
+from neuralsynth.design.manifest import JSONL, PARQUET, write_manifest
 from neuralsynth.design.work import Made, Work
 from neuralsynth.errors import Interrupted, OutputError, UsageError
 from neuralsynth.storage import whole_file
 
-JOB, JOURNAL = "job.json", "journal.jsonl"
-_OWN = (JOURNAL, "manifest.jsonl", "manifest.parquet", "index.html", JOB)
-_SYNC_EVERY = 64  # journal lines between two times that the disk is asked to keep them
+JOB = "job.json"
+_OWN = (JOURNAL, JSONL, PARQUET, "index.html", JOB)
 
 
 @dataclass
@@ -71,26 +70,27 @@ def run_batch(
     """
     _prepare(folder, work, force)
     with locked(folder / "lock"):
-        entries = _whole_ones(folder)
-        report = BatchReport(str(folder), len(work), 0, len(entries))
+        journal = Journal(folder, len(work))
+        report = BatchReport(str(folder), len(work), 0, len(journal))
         tell = progress or (lambda _done, _total: None)
-        tell(len(entries), len(work))
+        tell(report.kept, len(work))
         try:
-            with _journal(folder) as note:
-                missing = (index for index in range(len(work)) if index not in entries)
-                for made in make_all(work, missing, workers, cluster):
+            with journal.open() as note:
+                for made in make_all(work, journal.missing(), workers, cluster):
                     if isinstance(made, Made):
-                        entries[made.index] = note(made, _written(folder, made))
+                        note({**made.row, "bytes": _written(folder, made), "fingerprint": made.fingerprint})
                         report.made += 1
                     else:
                         report.failed[made.index] = made.why
-                    tell(len(entries) + len(report.failed), len(work))
+                    tell(report.kept + report.made + len(report.failed), len(work))
         except KeyboardInterrupt as error:
-            _finish(folder, entries, is_complete=False)
+            write_manifest(folder, journal)
             raise Interrupted(
-                f"{folder}: stopped with {len(entries)} of {len(work)} done; the same command goes on"
+                f"{folder}: stopped with {len(journal)} of {len(work)} done; the same command goes on"
             ) from error
-        _finish(folder, entries, report.is_complete)
+        write_manifest(folder, journal)
+        if report.is_complete:
+            journal.remove()
         return report
 
 
@@ -124,71 +124,17 @@ def _digest_in(job: Path) -> str:
 
 def _clear(folder: Path) -> None:
     """Remove what another batch left: its files by its own journal and manifest, nothing else."""
-    known = [row.get("file") for row in (*_lines(folder / JOURNAL), *_lines(folder / "manifest.jsonl"))]
-    files = [folder / name for name in known if isinstance(name, str) and _is_inside(folder, name)]
-    for path in (*files, *(folder / name for name in _OWN)):
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
+    for listing in (folder / JOURNAL, folder / JSONL):
+        for _, row in lines(listing):
+            name = row.get("file")
+            if isinstance(name, str) and _is_inside(folder, name):
+                (folder / name).unlink(missing_ok=True)
+    for name in _OWN:
+        (folder / name).unlink(missing_ok=True)
 
 
 def _is_inside(folder: Path, name: str) -> bool:
     return (folder / name).resolve().is_relative_to(folder.resolve())
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a file of JSON lines; one that was cut off is left out."""
-    try:
-        text = path.read_bytes()
-    except OSError:
-        return []
-    rows = []
-    for line in text.split(b"\n"):
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict):
-            rows.append(row)
-    return rows
-
-
-def _whole_ones(folder: Path) -> dict[int, dict[str, Any]]:
-    """The items that are there, by index."""
-    entries = {}
-    finished = read_rows(folder) if not (folder / JOURNAL).exists() else []
-    for row in (*finished, *_lines(folder / JOURNAL)):
-        try:
-            if (folder / row["file"]).stat().st_size == row["bytes"]:
-                entries[int(row["index"])] = row
-        except (OSError, KeyError, TypeError, ValueError):
-            continue
-    return entries
-
-
-@contextlib.contextmanager
-def _journal(folder: Path) -> Iterator[Callable[[Made, int], dict[str, Any]]]:
-    """Give what notes a finished item."""
-    path, count = folder / JOURNAL, 0
-    try:
-        with path.open("ab") as file:
-            if file.tell():
-                file.write(b"\n")  # after a line that may have been cut off
-
-            def note(made: Made, n_bytes: int) -> dict[str, Any]:
-                nonlocal count
-                row = {**made.row, "bytes": n_bytes, "fingerprint": made.fingerprint}
-                file.write(json.dumps(row, separators=(",", ":"), allow_nan=False).encode() + b"\n")
-                count += 1
-                if count % _SYNC_EVERY == 0:
-                    file.flush()
-                    os.fsync(file.fileno())
-                return row
-
-            yield note
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 def _written(folder: Path, made: Made) -> int:
@@ -204,11 +150,3 @@ def _written(folder: Path, made: Made) -> int:
             part.unlink(missing_ok=True)
         raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
     return len(made.data)
-
-
-def _finish(folder: Path, entries: dict[int, dict[str, Any]], is_complete: bool) -> None:
-    """Write the manifest; the journal goes when nothing is missing."""
-    write_manifest(folder, [entries[index] for index in sorted(entries)])
-    if is_complete:
-        with contextlib.suppress(OSError):
-            (folder / JOURNAL).unlink()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import gc
 import itertools
 import multiprocessing
 import os
@@ -51,6 +52,8 @@ def _made(work: Work, index: int) -> Made | Failed:
         return work.make(index)
     except NeuralSynthError as error:
         return Failed(index, one_line(error))
+    finally:
+        gc.collect(1)  # an engine and its players hold each other: megabytes that serve the next sound while still warm
 
 
 def _errands(indices: Iterable[int]) -> Iterator[tuple[int, ...]]:

@@ -163,13 +163,25 @@ class Frames:
         padded[hop : hop + len(self.from_onset)] = self.from_onset
         frames = np.lib.stride_tricks.sliding_window_view(padded, size)[::hop]
         weights, window = _band_weights(self.sample_rate, size), _hann(size)
-        bands = np.empty((n_frames, N_BANDS), np.float32)
+        bands = np.zeros((n_frames, N_BANDS), np.float32)
         total = np.zeros(size // 2 + 1)
-        for at in range(0, n_frames, _CHUNK):
+        for at in range(0, -(-(hop + n_sounding(self.from_onset)) // hop), _CHUNK):  # what follows is silence
             power = _squared(rfft(frames[at : at + _CHUNK] * window, axis=1, workers=1))
             bands[at : at + _CHUNK] = (weights @ power.T).T
             total += power.sum(axis=0)
         return bands, total / n_frames
+
+
+def n_sounding(sound: np.ndarray) -> int:
+    """Length of a sound `[n]` up to its last sample that is not zero, by halving: `any` is quicker than a search."""
+    first, end = 0, len(sound)
+    while first < end:
+        middle = (first + end) // 2
+        if sound[middle:end].any():
+            first = middle + 1
+        else:
+            end = middle
+    return end
 
 
 def _squared(spectra: np.ndarray) -> np.ndarray:

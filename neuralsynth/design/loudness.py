@@ -13,6 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from neuralsynth.design.frames import n_sounding
 from neuralsynth.sound.compiled import compiled
 
 #: What is softer reads so: the absolute gate.
@@ -33,7 +34,7 @@ def integrated_lufs(audio: np.ndarray, sample_rate: int) -> float:
     bounds = np.round(np.arange(n_steps + 1) * step).astype(np.int64)
     energies = np.zeros((audio.shape[0], n_steps))
     for channel, found in zip(np.ascontiguousarray(audio, np.float32), energies, strict=True):
-        _add_energies(channel[: _end_of(channel)], bounds, *k_weighting(sample_rate), found)
+        _add_energies(channel[: n_sounding(channel)], bounds, *k_weighting(sample_rate), found)
     steps = energies.sum(axis=0) / step
     total = np.concatenate([[0.0], np.cumsum(steps)])
     blocks = np.maximum(total[_STEPS_PER_BLOCK:] - total[:-_STEPS_PER_BLOCK], 0.0) / _STEPS_PER_BLOCK
@@ -42,11 +43,6 @@ def integrated_lufs(audio: np.ndarray, sample_rate: int) -> float:
         return SOFTEST_LUFS
     loud = blocks[blocks > blocks.mean() * 10.0 ** (_RELATIVE_GATE_LU / 10.0)]
     return _OFFSET_DB + 10.0 * math.log10(float(loud.mean()))
-
-
-def _end_of(channel: np.ndarray) -> int:
-    """Where nothing but zeros is left."""
-    return len(channel) - int(np.argmax(channel[::-1] != 0.0)) if channel.any() else 0
 
 
 @compiled

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from neuralsynth.errors import MissingExtra, UsageError
 from neuralsynth.storage import whole_file
 
 JSONL, PARQUET = "manifest.jsonl", "manifest.parquet"
+_ROWS_AT_ONCE = 1024
 
 
 def require_parquet() -> Any:
@@ -29,28 +31,49 @@ def require_parquet() -> Any:
     return pa
 
 
-def write_manifest(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write both files; the same rows give the same bytes.
+def write_manifest(folder: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write both files; the same rows give the same bytes. `rows` are gone through twice, a few kept at a time.
 
     Raises:
         OutputError: they cannot be written.
     """
+    names: dict[str, set[type]] = {}  # the columns, with the types of what is in them
+    knobs: dict[str, set[type]] = {}  # each knob that any sound changed is a column
     with whole_file(folder / JSONL) as part, part.open("w", encoding="utf-8", newline="\n") as file:
         for row in rows:
             told = {name: value for name, value in row.items() if name != "fingerprint"}
             file.write(json.dumps(told, ensure_ascii=False, allow_nan=False) + "\n")
-    pyarrow = require_parquet()
-    table = pyarrow.table(_columns(rows))
-    with whole_file(folder / PARQUET) as part:
-        pyarrow.parquet.write_table(table, part, compression="zstd")
+            for columns, values in ((names, row), (knobs, row.get("changes", {}))):
+                for name, value in values.items():
+                    columns.setdefault(name, set()).add(type(value))
+    names.pop("changes", None)
+    _write_table(folder / PARQUET, rows, names, dict(sorted(knobs.items())))
 
 
-def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list]:
-    """Row by row becomes column by column; each knob that any sound changed is a column."""
-    names = list(dict.fromkeys(name for row in rows for name in row if name != "changes"))
-    knobs = sorted({name for row in rows for name in row.get("changes", {})})
-    columns = {name: [row.get(name) for row in rows] for name in names}
-    return columns | {name: [row.get("changes", {}).get(name) for row in rows] for name in knobs}
+def _write_table(
+    path: Path, rows: Iterable[Mapping[str, Any]], names: Mapping[str, set[type]], knobs: Mapping[str, set[type]]
+) -> None:
+    pyarrow, left = require_parquet(), iter(rows)
+    schema = pyarrow.schema([(name, _column_type(pyarrow, kinds)) for name, kinds in {**names, **knobs}.items()])
+    with whole_file(path) as part, pyarrow.parquet.ParquetWriter(part, schema, compression="zstd") as writer:
+        while some := list(itertools.islice(left, _ROWS_AT_ONCE)):
+            columns = {name: [row.get(name) for row in some] for name in names}
+            columns |= {name: [row.get("changes", {}).get(name) for row in some] for name in knobs}
+            writer.write_table(pyarrow.table(columns, schema=schema))
+
+
+def _column_type(pyarrow: Any, kinds: set[type]) -> Any:
+    """The type of a column of these; what may be missing counts for nothing."""
+    kinds = kinds - {type(None)}
+    if not kinds:
+        return pyarrow.null()
+    if list in kinds:
+        return pyarrow.list_(pyarrow.float64())
+    if kinds == {bool}:
+        return pyarrow.bool_()
+    if kinds <= {int, bool}:
+        return pyarrow.int64()
+    return pyarrow.string() if str in kinds else pyarrow.float64()
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:

@@ -28,7 +28,9 @@ def rendered(preset: Preset, model: InstrumentModel, note: int, velocity: int, o
 
     if not output.effects:
         preset = msgspec.structs.replace(preset, effects=())
-    engine = Engine({0: Patch(preset, model, preset.model_path)}, output.sample_rate, BLOCK_SIZE)
+    voices = msgspec.structs.replace(preset.voices, polyphony=preset.voices.unison)  # one note is all that sounds
+    patch = Patch(msgspec.structs.replace(preset, voices=voices), model, preset.model_path, softest=velocity)
+    engine = Engine({0: patch}, output.sample_rate, BLOCK_SIZE)
     n, release = round(output.seconds * output.sample_rate), round(output.hold_seconds * output.sample_rate)
     waiting = [Event(0, bytes([NOTE_ON, note, velocity])), Event(release, bytes([NOTE_OFF, note, 64]))]
     skip, at = engine.latency_samples, 0
@@ -41,7 +43,7 @@ def rendered(preset: Preset, model: InstrumentModel, note: int, velocity: int, o
         audio[:, at : at + size] = engine.process(events, size)
         at += size
     audio = audio[:, skip:]
-    return finished(audio if output.channels == 2 else audio.mean(axis=0, keepdims=True), output)
+    return finished(audio if output.channels == 2 else np.float32(0.5) * (audio[:1] + audio[1:]), output)
 
 
 def finished(audio: np.ndarray, output: Output) -> np.ndarray:

@@ -8,6 +8,7 @@ it begins, so that no two notes are alike and every render is.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 
@@ -38,8 +39,14 @@ def texture_arrays(texture: Texture | None, n_partials: int, sample_rate: float,
         octaves[:] = amount * _OCTAVES_PER_DB * deviations[np.minimum(np.arange(len(octaves)), len(deviations) - 1)]
         forgetting = 1.0 / (texture.seconds * sample_rate)
         numbers[:] = 1.0, amount * texture.level_db * _OCTAVES_PER_DB, amount * texture.cents, forgetting
-    draws = np.random.default_rng(30).standard_normal(N_DRAWS + len(octaves)).astype(np.float32)
-    return TextureArrays(octaves, numbers, np.clip(draws, -2.5, 2.5))
+    return TextureArrays(octaves, numbers, _draws(N_DRAWS + len(octaves)))
+
+
+@lru_cache(maxsize=8)
+def _draws(n: int) -> np.ndarray:
+    """Normal numbers, nothing rarer than one in eighty; the voices of all pools read the same."""
+    draws = np.random.default_rng(30).standard_normal(n).astype(np.float32)
+    return np.clip(draws, -2.5, 2.5)
 
 
 @inlined

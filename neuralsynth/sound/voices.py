@@ -105,6 +105,11 @@ class VoicePool:
         """Also fill the outputs of the reverb and the chorus send, or leave them out."""
         self._settings[layout.OUTPUTS_IN_USE] = layout.N_OUTPUTS if are_used else 2
 
+    @property
+    def uses_sends(self) -> bool:
+        """Whether the outputs of the sends are filled."""
+        return bool(self._settings[layout.OUTPUTS_IN_USE] > 2)
+
     def reset(self) -> None:
         """Silence, and the state of a new pool: what follows does not depend on what was played."""
         self.voices.states[:] = 0
