@@ -6,29 +6,29 @@ blocks come from.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
 
 import numpy as np
 
 from neuralsynth.errors import UsageError
 from neuralsynth.events import NOTE_ON, Event
 from neuralsynth.midi.learn import ControllerMap
+from neuralsynth.mixer import Mixer, Voiced
 from neuralsynth.part import Part
 from neuralsynth.patch import Patch
 from neuralsynth.performer import Performer
 from neuralsynth.programs import Programs
-from neuralsynth.sends import KINDS, SendBus
-from neuralsynth.sound.guard import OutputGuard
-from neuralsynth.sound.layout import N_OUTPUTS
 from neuralsynth.sound.voices import N_CHANNELS
-from neuralsynth.tails import Timed
-from neuralsynth.units import db_to_gain
 
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 8_000.0, 192_000.0
 MAX_BLOCK_SIZE = 65_536
 _WARM_BLOCKS = 8
+_LONG_BLOCK = 4096  # samples; the work in a shorter block is not worth handing over
 
 
 class Engine:
@@ -68,25 +68,18 @@ class Engine:
                 if id(zone) not in parts:
                     parts[id(zone)] = Part(zone, float(sample_rate), max_block_size, controls is not None)
         self.parts = list(parts.values())
-        self.latency_samples = max((part.chain.latency_samples for part in self.parts), default=0)
-        self._delays = [_Delay(self.latency_samples - part.chain.latency_samples) for part in self.parts]
         self.sample_rate, self.max_block_size = float(sample_rate), max_block_size
         self.performer = Performer(parts, start, self.sample_rate, programs, controls)
-        self._sends = [_Send(kind, self.sample_rate, max_block_size, self.latency_samples) for kind in KINDS]
-        self._guard, self._gain = OutputGuard(sample_rate), np.float32(db_to_gain(gain_db))
-        self._buffers = [np.zeros((N_OUTPUTS, max_block_size), np.float32) for _ in self.parts]
-        self._is_used = [False] * len(self.parts)  # in this block
+        self._mixer = Mixer(self.parts, self.sample_rate, max_block_size, gain_db)
+        self.latency_samples = self._mixer.latency_samples
+        self._voiced = Voiced.room(len(self.parts), max_block_size)  # of the block that is played
         self._now = 0
 
     def reset(self) -> None:
         """Power-on state: what follows does not depend on what was played before."""
-        for part, delay in zip(self.parts, self._delays, strict=True):
+        for part in self.parts:
             part.reset()
-            delay.reset()
-        for send in self._sends:
-            send.reset()
-        self._guard.reset()
-        self._is_used[:] = [False] * len(self.parts)
+        self._mixer.reset()
         self._now = 0
         self.performer.reset()
 
@@ -100,24 +93,36 @@ class Engine:
         """
         out = np.zeros((2, n_samples), np.float32)
         if n_samples == 0:
-            self._play(events, 0, 0)
+            self._play(events, 0, 0, self._voiced)
         done, next_event = 0, 0
         while done < n_samples:
             n = min(self.max_block_size, n_samples - done)
             stop = next_event
             while stop < len(events) and (events[stop].sample < done + n or done + n == n_samples):
                 stop += 1
-            self._play(events[next_event:stop], done, n)
-            out[:, done : done + n] = self._mixed(n)
+            self._play(events[next_event:stop], done, n, self._voiced)
+            out[:, done : done + n] = self._mixer.mix(self._voiced)
             done, next_event = done + n, stop
         return out
+
+    def voiced(self, events: Sequence[Event], n_samples: int) -> Voiced:
+        """The first half of `process`, for a block of at most `max_block_size`: what the voices give.
+
+        What it returns is written over by the call after next.
+        """
+        self._voiced, self._voiced_before = self._voiced_before, self._voiced
+        self._play(events, 0, n_samples, self._voiced)
+        return self._voiced
+
+    def mixed(self, voiced: Voiced) -> np.ndarray:
+        """The second half of `process`; another thread may do it while the next block is voiced."""
+        return self._mixer.mix(voiced)
 
     def warm(self) -> None:
         """Let every part sound once, so that what playing needs is in memory; then as after power-on."""
         for part in self.parts:
             part.strike(self._now, 0, 60, 60.0, 100.0, (60.0, 0.0), self.performer.band.surroundings(0))
-        for send in self._sends:
-            send.warm()
+        self._mixer.warm()
         for _ in range(_WARM_BLOCKS):
             self.process([], self.max_block_size)
         self.reset()
@@ -158,18 +163,21 @@ class Engine:
     @property
     def rests(self) -> bool:
         """Whether silence follows until something is played: no voice sounds, and nothing rings."""
-        parts_rest = all(part.rests and delay.is_empty for part, delay in zip(self.parts, self._delays, strict=True))
-        return parts_rest and all(send.rests for send in self._sends)
+        return all(part.pool.is_silent for part in self.parts) and self._mixer.rests
+
+    @cached_property
+    def _voiced_before(self) -> Voiced:
+        return Voiced.room(len(self.parts), self.max_block_size)
 
     @property
     def faults(self) -> int:
         """How often the output guard had to mute something that was no number."""
-        return self._guard.faults
+        return self._mixer.guard.faults
 
     @property
     def limited_seconds(self) -> float:
         """For how long the output guard had to lower the mix by 1 dB or more."""
-        return self._guard.limited_samples / self.sample_rate
+        return self._mixer.guard.limited_samples / self.sample_rate
 
     @property
     def ignored(self) -> int:
@@ -189,12 +197,13 @@ class Engine:
     @property
     def tail_seconds(self) -> float:
         """How long the effects may ring from now on."""
-        sends = [send.tail_seconds for send in self._sends]
-        return max([*(part.chain.tail_seconds for part in self.parts), *sends], default=0.0)
+        return self._mixer.tail_seconds
 
-    def _play(self, events: Sequence[Event], offset: int, n: int) -> None:
-        """Play up to `max_block_size` samples into the buffers; events count from `offset` samples before."""
+    def _play(self, events: Sequence[Event], offset: int, n: int, voiced: Voiced) -> None:
+        """Let the voices play up to `max_block_size` samples; events count from `offset` samples before."""
         performer, done, index = self.performer, 0, 0
+        voiced.begins_at, voiced.n = self._now, n
+        voiced.is_used[:] = [False] * len(self.parts)
         while True:
             performer.check_sensing(self._now + done)  # before messages of the same sample
             index = self._dispatch(events, index, done, math.inf if done == n else offset + done)
@@ -205,17 +214,17 @@ class Engine:
             if deadline is not None:
                 stop = min(stop, max(deadline - self._now, done + 1))
             for i, part in enumerate(self.parts):
-                if self._is_used[i] or not part.pool.is_silent:
-                    self._use(i, part, done, stop)
+                if voiced.is_used[i] or not part.pool.is_silent:
+                    if not voiced.is_used[i]:  # in a block in which it sounds, all of its buffer is written
+                        voiced.is_used[i] = True
+                        voiced.buffers[i][:, :done] = 0.0
+                    part.render(self._now + done, voiced.buffers[i][:, done:stop])
             done = stop
-
-    def _use(self, i: int, part: Part, done: int, stop: int) -> None:
-        """Render a stretch of a part; in a block in which it sounds, all of its buffer is written."""
-        buffer = self._buffers[i]
-        if not self._is_used[i]:
-            self._is_used[i] = True
-            buffer[:, :done] = 0.0
-        part.render(self._now + done, buffer[:, done:stop])
+        voiced.feeds_sends = any(part.pool.uses_sends for part in self.parts)
+        if n:
+            voiced.silenced_at = tuple(performer.band.silenced)
+            performer.band.silenced.clear()
+            self._now += n
 
     def _dispatch(self, events: Sequence[Event], index: int, done: int, last: float) -> int:
         """Hand on the events up to sample `last` at block position `done`; returns the index of the first one left."""
@@ -225,38 +234,6 @@ class Engine:
         for message in _without_doubles([event.message for event in events[first:index]]):
             self.performer.handle(self._now + done, message)
         return index
-
-    def _mixed(self, n: int) -> np.ndarray:
-        """Run the rendered block of every part through its effects and add up; then the sends and the guard."""
-        mix = np.zeros((2, n), np.float32)
-        sent = np.zeros((2, n), np.float32) if any(part.pool.uses_sends for part in self.parts) else None
-        for i, (part, delay) in enumerate(zip(self.parts, self._delays, strict=True)):
-            buffer = self._buffers[i][:, :n]
-            if not self._is_used[i]:
-                if part.rests and delay.is_empty:
-                    continue
-                buffer[:] = 0.0
-            mix += delay.process(part.apply_effects(self._now, buffer[:2]))
-            if sent is not None:
-                sent += buffer[2:]
-        self._is_used[:] = [False] * len(self.parts)
-        for at in self.performer.band.silenced:
-            for send in self._sends:
-                send.silence(at)
-        self.performer.band.silenced.clear()
-        for i, send in enumerate(self._sends):
-            signal = np.zeros(n, np.float32) if sent is None else sent[i]
-            if not send.rests or signal.any():
-                mix += send.process(self._now, signal)
-        self._now += n
-        mix *= self._gain
-        self._guard.process(mix)
-        if self._guard.found_fault:
-            for part in self.parts:
-                part.chain.reset()
-            for send in self._sends:
-                send.reset()
-        return mix
 
 
 def _without_doubles(messages: list[bytes]) -> list[bytes]:
@@ -271,78 +248,30 @@ def _is_strike(message: bytes) -> bool:
     return len(message) > 2 and message[0] & 0xF0 == NOTE_ON and message[2] > 0
 
 
-class _Send:
-    """A shared effect. It is made when something is first sent to it; `warm` makes it ahead."""
-
-    def __init__(self, kind: str, sample_rate: float, max_block_size: int, latency_samples: int) -> None:
-        self._kind, self._sample_rate, self._max_block_size = kind, sample_rate, max_block_size
-        self._delay = _Delay(latency_samples)
-        self._timed: Timed | None = None
-
-    @property
-    def rests(self) -> bool:
-        """Whether it gives silence until something is sent to it."""
-        return self._timed is None or (self._timed.rests and self._delay.is_empty)
-
-    @property
-    def tail_seconds(self) -> float:
-        """How long it may go on ringing: not at all while it rests."""
-        return 0.0 if self._timed is None or self.rests else self._timed.tail_seconds
-
-    def warm(self) -> Timed:
-        """Make it, if it is not yet there."""
-        if self._timed is None:
-            bus = SendBus(self._kind, self._sample_rate, self._max_block_size)
-            self._timed = Timed(bus, self._sample_rate)
-        return self._timed
-
-    def process(self, now: int, signal: np.ndarray) -> np.ndarray:
-        """What comes back, `[2, n]`, for a mono signal `[n]` that begins at sample `now`."""
-        return self._delay.process(self.warm().process(now, np.repeat(signal[None], 2, axis=0)))
-
-    def silence(self, now: int) -> None:
-        """Fade out what rings, from sample `now` on."""
-        if self._timed is not None:
-            self._timed.silence(now)
-
-    def reset(self) -> None:
-        """Forget all earlier sound."""
-        if self._timed is not None:
-            self._timed.reset()
-        self._delay.reset()
-
-
-class _Delay:
-    """Holds a part back until those with slower effects have caught up."""
-
-    def __init__(self, n_samples: int) -> None:
-        self._held = np.zeros((2, n_samples), np.float32)
-
-    @property
-    def is_empty(self) -> bool:
-        return not self._held.any()
-
-    def process(self, audio: np.ndarray) -> np.ndarray:
-        if self._held.shape[1] == 0:
-            return audio
-        both = np.concatenate([self._held, audio], axis=1)
-        self._held = both[:, audio.shape[1] :]
-        return both[:, : audio.shape[1]]
-
-    def reset(self) -> None:
-        self._held = np.zeros_like(self._held)
-
-
 def play_events(
     engine: Engine, events: Iterable[Event], n_samples: int, block_size: int = 8192
 ) -> Iterator[np.ndarray]:
-    """Play events with absolute sample times (sorted) block by block: yields float32 `[2, n]`."""
+    """Play events with absolute sample times (sorted) block by block: yields float32 `[2, n]`.
+
+    Two threads share the work where blocks are long: voices run a block ahead of effects. The samples are the same.
+    """
     pending = iter(events)
     event = next(pending, None)
-    for start in range(0, n_samples, block_size):
-        n = min(block_size, n_samples - start)
-        block = []
-        while event is not None and event.sample < start + n:
-            block.append(Event(event.sample - start, event.message))
-            event = next(pending, None)
-        yield engine.process(block, n)
+    starts = range(0, n_samples, min(block_size, engine.max_block_size))
+    with ThreadPoolExecutor(1, "mixer") if starts.step >= _LONG_BLOCK else contextlib.nullcontext() as other:
+        mixing: Future[np.ndarray] | None = None
+        for start in starts:
+            n = min(starts.step, n_samples - start)
+            block = []
+            while event is not None and event.sample < start + n:
+                block.append(Event(event.sample - start, event.message))
+                event = next(pending, None)
+            if other is None:
+                yield engine.process(block, n)
+                continue
+            voiced = engine.voiced(block, n)
+            if mixing is not None:
+                yield mixing.result()
+            mixing = other.submit(engine.mixed, voiced)
+        if mixing is not None:
+            yield mixing.result()

@@ -270,9 +270,9 @@ class Part:
             out[:] = self.pool.render(now, out.shape[1])
 
     @property
-    def rests(self) -> bool:
-        """Whether no voice sounds and no effect rings."""
-        return self.pool.is_silent and self._tail.rests
+    def effects_rest(self) -> bool:
+        """Whether no effect rings, and nothing is to happen to one."""
+        return self._tail.rests
 
     def apply_effects(self, now: int, audio: np.ndarray) -> np.ndarray:
         """Run a rendered block `[2, n]` that begins at `now` through the chain."""
