@@ -13,7 +13,7 @@ import pytest
 from neuralsynth.effect_table import EffectSettings
 from neuralsynth.engine import Engine, play_events
 from neuralsynth.errors import UsageError
-from neuralsynth.events import Event
+from neuralsynth.events import TEMPO, Event
 from neuralsynth.instrument import Instrument
 from neuralsynth.preset import Envelope, Voices, load_preset, save_preset
 from neuralsynth.units import gain_to_db, note_to_hz, ratio_to_cents
@@ -90,6 +90,26 @@ def test_block_size_does_not_change_a_sample_effects_included(with_chain, block)
     cut = play(with_chain, PHRASE, seconds, block=block)
     assert np.abs(whole).max() > 0.01
     assert np.array_equal(cut, whole[:, : cut.shape[1]])
+
+
+def test_voices_that_run_ahead_of_effects_change_no_sample(with_chain, decaying):
+    """Long blocks are shared by two threads; what events do to effects and sends happens at its sample all the same."""
+    rng, events = random.Random(7), []
+    for beat in range(60):
+        channel, second, key = rng.randrange(2), 0.05 * beat + 0.03 * rng.random(), rng.randint(40, 80)
+        events += [
+            at(second, NOTE_ON | channel, key, rng.randint(30, 127)),
+            at(second + 0.2, NOTE_OFF | channel, key, 0),
+        ]
+        events.append(at(second, CONTROL | channel, rng.choice((91, 93)), rng.randint(0, 127)))
+    events += [at(second, *TEMPO, 4 + round(second), 0, 0) for second in (0.4, 1.1, 2.2)]
+    events += [at(1.503, CONTROL, 120, 0), at(1.503, CONTROL | 1, 120, 0), at(2.61, 0xFF)]
+    events.sort(key=lambda event: event.sample)
+    patches = {0: with_chain, 1: decaying}
+    together = play(Engine(patches, RATE, 4096), events, 3.2, block=4096)
+    apart = play(Engine(patches, RATE, 512), events, 3.2, block=512)
+    assert np.abs(together[:, RATE:]).max() > 0.01
+    assert np.array_equal(together, apart)
 
 
 def test_random_cuts_do_not_change_a_sample(with_chain):

@@ -55,9 +55,9 @@ def _add_energies(audio, bounds, first, second, energies):
         for i in range(bounds[stretch], min(bounds[stretch + 1], audio.shape[0])):
             x = float(audio[i])
             y = b0 * x + s1
-            s1, s2 = b1 * x - a1 * y + s2, b2 * x - a2 * y
+            s1, s2 = (b1 * x + s2) - a1 * y, b2 * x - a2 * y
             z = c0 * y + t1
-            t1, t2 = c1 * y - d1 * z + t2, c2 * y - d2 * z
+            t1, t2 = (c1 * y + t2) - d1 * z, c2 * y - d2 * z
             energies[stretch] += z * z
 
 
