@@ -91,10 +91,11 @@ def speed(options: argparse.Namespace) -> None:
     """The table of speeds."""
     outputs = {
         "effects off, wav": Output(effects=False),
+        "effects off, wav, not described": Output(effects=False, describe=False),
         "effects off, flac": Output(effects=False, format="flac"),
         "effects on, wav": Output(),
     }
-    print(f"{options.count} sounds of {SECONDS:g} s at {RATE} Hz mono, {options.preset}: written, described, digested")
+    print(f"{options.count} sounds of {SECONDS:g} s at {RATE} Hz mono, {options.preset}: written, digested, described")
     with tempfile.TemporaryDirectory(prefix="batch-") as work_folder:
         folder = Path(work_folder) / "batch"
         for name, output in outputs.items():

@@ -579,6 +579,25 @@ def command(*arguments, **options):
     )  # fmt: skip
 
 
+def test_sounds_that_are_not_described_are_the_same_and_chosen_by_what_was_asked_for_alone(shelf, calm, tmp_path):
+    bare = tmp_path / "bare"
+    arguments = ["design", path_of(shelf, "held"), "--random", "6", "--seed", "5", "--seconds", "0.3", "--hold", "0.15"]
+    arguments += ["--sample-rate", "22050", "--depth", "16", "--workers", "1", "--no-describe", "-o", str(bare)]
+    done = command(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert not (bare / "index.html").exists()
+    rows = read_batch(bare)
+    assert [row["digest"] for row in rows] == [row["digest"] for row in read_batch(calm)[:6]]
+    assert "brightness" not in rows[0]
+    assert len(select(rows, Selection(where="filter.cutoff_hz > 0", sort="-filter.cutoff_hz"))) == 6
+    for selection in (Selection(where="brightness > 0"), Selection(unlike_db=1.0), Selection(varied=2),
+                      Selection(sort="-centroid_hz"), Selection(like=bare / rows[0]["file"])):  # fmt: skip
+        with pytest.raises(UsageError, match="--no-describe"):
+            select(rows, selection)
+    refused = command(*arguments, "--varied", "2")
+    assert refused.returncode == 2 and "--no-describe" in refused.stderr
+
+
 def test_design_pick_and_again_from_the_command_line(shelf, tmp_path):
     short = ("--seconds", 0.3, "--hold", 0.15, "--sample-rate", 22_050, "--workers", 1)
     done = command("design", path_of(shelf, "held"), "--random", 6, "-o", tmp_path / "b", *short, "--json",

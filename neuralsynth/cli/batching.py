@@ -38,6 +38,8 @@ _output_options = _options(
     click.option("--loudness", type=Number(-60, 0, "LUFS"), metavar="LUFS",
                  help="bring every sound to this loudness, as far as its peaks allow"),
     click.option("--fade", type=Number(0, 10, "s"), default=0.02, show_default=True, help="seconds, at the end"),
+    click.option("--describe/--no-describe", default=True, show_default=True,
+                 help="measure each sound; without, files come faster, with no page and little to choose by"),
 )  # fmt: skip
 _run_options = _options(
     click.option("--workers", type=Number(1, 256, whole=True), help="processes  [default: one for each core]"),
@@ -93,8 +95,8 @@ _selection_options = _options(
 @_run_options
 def design(
     presets, folder, random_, sweeps, latin, between, steps, around, evolve, picks, count, spread, vary, notes,
-    velocities, hold, seconds, sample_rate, effects, seed, format_, depth, stereo, loudness, fade, page, embed, where,
-    unlike, varied, sort, like, most, workers, cluster, force, json_,
+    velocities, hold, seconds, sample_rate, effects, seed, format_, depth, stereo, loudness, fade, describe, page,
+    embed, where, unlike, varied, sort, like, most, workers, cluster, force, json_,
 ) -> None:  # fmt: skip
     """Render many sounds at once: by chance, by sweeps, between presets, around one, like a recording.
 
@@ -119,7 +121,7 @@ def design(
     output = Output(
         notes=read_notes(notes), velocities=_velocities(velocities), hold_seconds=hold, seconds=seconds,
         sample_rate=sample_rate, channels=2 if stereo else 1, effects=effects, format=format_, depth=depth,
-        loudness_lufs=loudness, fade_seconds=fade,
+        loudness_lufs=loudness, fade_seconds=fade, describe=describe,
     )  # fmt: skip
     _check_depth(output)
     selection = Selection(where=where, unlike_db=unlike, like=like, sort=sort, varied=varied, most=most)
@@ -129,10 +131,10 @@ def design(
         seed=seed, output=output,
     )  # fmt: skip
     work = asked_for(asked)
-    check_selection(selection, work.planner.knobs)
+    check_selection(selection, work.planner.knobs, describe)
     report = _run(folder, work, workers, cluster, force)
     rows = read_rows(folder)
-    if page:
+    if page and describe:
         _write_page(folder, rows, embed)
     _tell_of(folder, report, rows, selection, json_)
 
@@ -219,7 +221,7 @@ def again(folder, sound, output, force) -> None:
 @_page_options
 @_run_options
 def process(
-    source, chain, folder, format_, depth, stereo, loudness, fade, page, embed, workers, cluster, force, json_
+    source, chain, folder, format_, depth, stereo, loudness, fade, describe, page, embed, workers, cluster, force, json_
 ) -> None:
     """Put existing recordings through an effect chain, tails included; with a manifest, and resumable.
 
@@ -234,7 +236,8 @@ def process(
 
     require_parquet()
     output = Output(
-        channels=2 if stereo else 1, format=format_, depth=depth, loudness_lufs=loudness, fade_seconds=fade
+        channels=2 if stereo else 1, format=format_, depth=depth, loudness_lufs=loudness, fade_seconds=fade,
+        describe=describe,
     )  # fmt: skip
     _check_depth(output)
     if source.resolve() == folder.resolve():
@@ -243,7 +246,7 @@ def process(
     warn(left_out)
     report = _run(folder, work, workers, cluster, force)
     rows = read_rows(folder)
-    if page:
+    if page and describe:
         _write_page(folder, rows, embed)
     _tell_of(folder, report, rows, Selection(), json_)
 

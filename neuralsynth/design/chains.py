@@ -14,10 +14,9 @@ import numpy as np
 
 from neuralsynth.analysis.files import find_files
 from neuralsynth.audiofile import encoded, read_audio
-from neuralsynth.design.descriptors import measured
 from neuralsynth.design.plan import Output
 from neuralsynth.design.sound import digest_of, finished
-from neuralsynth.design.work import Made
+from neuralsynth.design.work import Made, told_of
 from neuralsynth.effect_table import EffectSettings
 from neuralsynth.effects import EffectChain
 from neuralsynth.errors import PresetError, RecordingError, UsageError
@@ -68,15 +67,13 @@ class ChainWork:
         wet = self._through(audio, rate)
         wet = wet if output.channels == 2 else wet.mean(axis=0, keepdims=True)
         wet = finished(wet, msgspec.structs.replace(output, sample_rate=rate))
-        described, fingerprint = measured(wet, rate)
+        described, fingerprint = told_of(wet, rate, output)
         file = f"sounds/{Path(name).with_suffix('')}".replace("\\", "/") + f".{output.format}"
         row = {
             "index": index, "name": Path(name).stem, "file": file, "source": name, "sample_rate": rate,
-            "digest": digest_of(wet), **described.row(),
+            "digest": digest_of(wet), **described,
         }  # fmt: skip
-        return Made(
-            index, row, [round(float(x), 4) for x in fingerprint], encoded(wet, rate, output.format, output.depth)
-        )
+        return Made(index, row, fingerprint, encoded(wet, rate, output.format, output.depth))
 
     def _through(self, audio: np.ndarray, rate: int) -> np.ndarray:
         chain = EffectChain(self._effects, rate, BLOCK_SIZE, self._chain_folder, "chain", live=False)

@@ -54,6 +54,7 @@ class Output(msgspec.Struct, frozen=True, kw_only=True):
     depth: str = "24"
     loudness_lufs: float | None = None  # None leaves the level as it is
     fade_seconds: float = 0.02  # at the end, where a tail is cut
+    describe: bool = True  # measure descriptors and fingerprint, by which sounds are chosen
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from neuralsynth.analysis.files import read_mono
+from neuralsynth.checking import one_of, shown
 from neuralsynth.design.choose import most_varied, near_duplicates, nearest, rank
 from neuralsynth.design.descriptors import names as descriptor_names
 from neuralsynth.design.expressions import parse
@@ -46,10 +47,12 @@ def select(rows: Sequence[Mapping[str, Any]], selection: Selection) -> list[dict
         RecordingError: the recording cannot be read.
     """
     kept = [dict(row) for row in rows]
+    knobs = {name for row in rows for name in row.get("changes", {})}
+    if not all(row.get("fingerprint") for row in rows):
+        check_selection(selection, knobs, is_described=False)
     if selection.names:
         kept = _named(kept, selection.names)
     if selection.where:
-        knobs = {name for row in rows for name in row.get("changes", {})}
         condition = parse(selection.where, {*descriptor_names(), *_PLAYED, *knobs})
         kept = [row for row in kept if condition({**row.get("changes", {}), **row})]
     if selection.unlike_db is not None and kept:
@@ -65,14 +68,30 @@ def select(rows: Sequence[Mapping[str, Any]], selection: Selection) -> list[dict
     return kept[: selection.most]
 
 
-def check_selection(selection: Selection, knobs: Collection[str] = ()) -> None:
-    """Refuse before anything is rendered what could not be selected after it; `knobs` are those a batch may change.
+def check_selection(selection: Selection, knobs: Collection[str] = (), is_described: bool = True) -> None:
+    """Refuse before anything is rendered what could not be selected after it.
+
+    Args:
+        knobs: those that the batch may change.
+        is_described: whether its sounds are measured; else they can be chosen by what was asked for alone.
 
     Raises:
         UsageError, RecordingError: as `select`, as far as that is known without rows.
     """
-    if selection.where:
-        parse(selection.where, {*descriptor_names(), *_PLAYED, *knobs})
+    by_sound = selection.unlike_db is not None or selection.varied is not None or selection.like is not None
+    told = {*_PLAYED, *knobs, *(descriptor_names() if is_described else ())}
+    try:
+        if by_sound and not is_described:
+            raise UsageError("sounds that were not described cannot be compared")
+        if selection.where:
+            parse(selection.where, told)
+        if not is_described and selection.sort and selection.sort.lstrip("-") not in told:
+            raise UsageError(
+                f"cannot sort by {shown(selection.sort)}; use one of {one_of(selection.sort, sorted(told))}"
+            )
+    except UsageError as error:
+        hint = "" if is_described else " (the batch has --no-describe: make it without, to choose by what is heard)"
+        raise UsageError(f"{error}{hint}") from None
     if selection.like is not None:
         _target(selection.like)
     if selection.varied is not None and selection.varied < 1:

@@ -12,7 +12,7 @@ import numpy as np
 
 from neuralsynth.audiofile import encoded
 from neuralsynth.design.descriptors import measured
-from neuralsynth.design.plan import Job, Planned, Planner
+from neuralsynth.design.plan import Job, Output, Planned, Planner
 from neuralsynth.design.sound import digest_of, rendered
 from neuralsynth.errors import ModelError
 from neuralsynth.model import InstrumentModel
@@ -128,12 +128,20 @@ class SoundWork:
         """A sound as a file, with its row of the manifest."""
         planned, output = self.planner.planned(index), self.job.output
         audio = self._rendered(planned)
-        described, fingerprint = measured(audio, output.sample_rate)
+        described, fingerprint = told_of(audio, output.sample_rate, output)
         row = {
             "index": index, "name": planned.name, "file": f"sounds/{planned.name}.{output.format}",
             "note": planned.note, "velocity": planned.velocity, "preset": self.presets[planned.base].name,
             "model": self.job.models[planned.base], "digest": digest_of(audio), "changes": planned.changes,
-            **described.row(),
+            **described,
         }  # fmt: skip
         data = encoded(audio, output.sample_rate, output.format, output.depth)
-        return Made(index, row, [round(float(x), 4) for x in fingerprint], data)
+        return Made(index, row, fingerprint, data)
+
+
+def told_of(audio: np.ndarray, sample_rate: int, output: Output) -> tuple[dict[str, float | None], list[float]]:
+    """What a row tells of its sound: descriptors and fingerprint; neither, where that is not wanted."""
+    if not output.describe:
+        return {}, []
+    described, fingerprint = measured(audio, sample_rate)
+    return described.row(), [round(float(x), 4) for x in fingerprint]
