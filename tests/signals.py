@@ -1,4 +1,4 @@
-"""Synthetic notes with known parts, and a slow, plain resynthesis of a `NoteSpectrum` to compare against."""
+"""Synthetic notes with known parts, noise that goes everywhere, and a slow resynthesis of a `NoteSpectrum`."""
 
 from __future__ import annotations
 
@@ -101,3 +101,13 @@ def synthetic_hit(drum: str, velocity: int = 100, seed: int = 0, sample_rate: in
 
 
 SECONDS_OF_DRUM = {"kick": 0.6, "tom": 0.8, "snare": 0.5, "hat": 0.2, "cymbal": 1.4}
+
+
+def programme(n_samples: int, sample_rate: int = 48_000, seed: int = 0) -> np.ndarray:
+    """Noise with an impulse, then the same dying away, then silence, `[2, n]`: filters and gates go everywhere."""
+    audio = 0.3 * np.random.default_rng(seed).standard_normal((2, n_samples))
+    audio[:, 50] = 1.0
+    third = n_samples // 3
+    audio[:, third : 2 * third] *= np.exp(-np.arange(third) / (0.02 * sample_rate))
+    audio[:, 2 * third :] = 0.0
+    return audio.astype(np.float32)

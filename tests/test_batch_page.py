@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from neuralsynth.design.page import batch_page, write_page
+from neuralsynth.design.page import PAGE, write_page
 from neuralsynth.design.thumbnails import HEIGHT, WIDTH, packed, thumbnail, thumbnail_of_file
 from tests.batches import DESCRIPTORS, made_batch
 from tests.browser import Browser
@@ -455,8 +455,8 @@ def test_what_was_not_measured_and_what_is_not_there_break_nothing(browser, tmp_
 def test_with_its_sounds_inside_the_page_can_be_sent_alone(browser, tmp_path):
     rows, places = made_batch(tmp_path, 3, 3, 0.5)
     (tmp_path / "alone").mkdir()
-    text = batch_page(tmp_path, rows, places, "Small", DESCRIPTORS, embed=True)
-    (tmp_path / "alone" / "index.html").write_text(text)
+    write_page(tmp_path, rows, places, "Small", DESCRIPTORS, embed=True)
+    (tmp_path / PAGE).rename(tmp_path / "alone" / PAGE)
     one = browser.page()
     one.open(f"file://{tmp_path}/alone/index.html")
     one.click(".sound .hear")

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +16,7 @@ from neuralsynth.design.layout import map_2d
 from neuralsynth.errors import UsageError
 from neuralsynth.units import note_to_hz
 from tests.signals import band_noise, synthetic_note
+from tests.threads import said_with_threads
 
 RATE = 44_100
 
@@ -227,15 +224,7 @@ rows = clusters(seed=9, spread=1.5).astype(np.float32)
 found = near_duplicates(rows, 8.0)
 print(found.of.tolist(), found.distance.tobytes().hex(), most_varied(rows, 50).tolist(), map_2d(rows).tobytes().hex())
 """
-    root = Path(__file__).parents[1]
-    said = [
-        subprocess.run(
-            [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True,
-            env={**os.environ, "OPENBLAS_NUM_THREADS": n, "OMP_NUM_THREADS": n, "PYTHONPATH": str(root)},
-        ).stdout
-        for n in ("1", "4")
-    ]  # fmt: skip
-    assert said[0] == said[1]
+    assert said_with_threads(code, 1) == said_with_threads(code, 4)
 
 
 @pytest.mark.parametrize("rows", [np.zeros(5), np.zeros((2, 3, 4)), np.full((3, 2), np.nan)])

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import librosa
 import msgspec
@@ -24,6 +20,7 @@ from neuralsynth.design.loudness import integrated_lufs, k_weighting
 from neuralsynth.errors import UsageError
 from neuralsynth.units import db_to_gain, hz_to_note, note_to_hz
 from tests.signals import synthetic_note
+from tests.threads import said_with_threads
 
 RATE = 44_100
 LEVEL_NAMES = {"loudness_lufs", "peak_db"}
@@ -252,22 +249,15 @@ for sound in SOUNDS.values():
     descriptors, mark = measured(sound, RATE)
     print(descriptors, mark.tobytes().hex())
 """
-        root = Path(__file__).parents[1]
-        said = [
-            subprocess.run(
-                [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True,
-                env={**os.environ, "OPENBLAS_NUM_THREADS": n, "OMP_NUM_THREADS": n, "PYTHONPATH": str(root)},
-            ).stdout
-            for n in ("1", "4")
-        ]  # fmt: skip
-        assert said[0] == said[1]
+        said = said_with_threads(code, 1)
+        assert said == said_with_threads(code, 4)
         own = []
         for sound in SOUNDS.values():
             strided = np.zeros((1, 3 * sound.shape[1] + 1), np.float32)[:, 1::3]
             strided[:] = sound
             descriptors, mark = measured(strided, RATE)
             own.append(f"{descriptors} {mark.tobytes().hex()}\n")
-        assert "".join(own) == said[0]
+        assert "".join(own) == said
 
     def test_measured_is_both(self):
         descriptors, mark = measured(SOUNDS["saw"], RATE)

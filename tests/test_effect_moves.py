@@ -10,6 +10,7 @@ import pytest
 from neuralsynth.effect_table import EFFECTS, EffectSettings
 from neuralsynth.effects import EffectChain
 from neuralsynth.units import gain_to_db
+from tests.signals import programme
 
 SAMPLE_RATE = 48_000
 BUILT_IN = [name for name in EFFECTS if name not in ("vst3", "convolution")]
@@ -28,16 +29,6 @@ MOVING = {
 def chain(*types, sample_rate=SAMPLE_RATE, max_block_size=512, **values):
     """A chain of effects of these types, or of one with the given values."""
     return EffectChain([EffectSettings(t, values) for t in types], sample_rate, max_block_size)
-
-
-def programme(n_samples, sample_rate=SAMPLE_RATE, seed=0):
-    """Noise with an impulse, then the same dying away to nothing, then silence: filters and gates go everywhere."""
-    audio = 0.3 * np.random.default_rng(seed).standard_normal((2, n_samples))
-    audio[:, 50] = 1.0
-    third = n_samples // 3
-    audio[:, third : 2 * third] *= np.exp(-np.arange(third) / (0.02 * sample_rate))
-    audio[:, 2 * third :] = 0.0
-    return audio.astype(np.float32)
 
 
 def run(effects, audio):

@@ -18,6 +18,7 @@ from neuralsynth.effects import EffectChain
 from neuralsynth.errors import EnvironmentProblem, PresetError
 from neuralsynth.knobs import Knob
 from neuralsynth.units import gain_to_db
+from tests.signals import programme
 
 SAMPLE_RATE = 48_000
 SAMPLE_RATES = (22_050, 44_100, 48_000, 96_000)
@@ -48,16 +49,6 @@ def chain(*types, sample_rate=SAMPLE_RATE, max_block_size=512, folder=None, **va
     """A chain of lively effects, or of one effect with the given values."""
     settings = [EffectSettings(t, values or LIVELY.get(t, {})) for t in types]
     return EffectChain(settings, sample_rate, max_block_size, folder)
-
-
-def programme(n_samples, sample_rate=SAMPLE_RATE, seed=0):
-    """Noise with an impulse, then the same dying away to nothing, then silence: filters and gates go everywhere."""
-    audio = 0.3 * np.random.default_rng(seed).standard_normal((2, n_samples))
-    audio[:, 50] = 1.0
-    third = n_samples // 3
-    audio[:, third : 2 * third] *= np.exp(-np.arange(third) / (0.02 * sample_rate))
-    audio[:, 2 * third :] = 0.0
-    return audio.astype(np.float32)
 
 
 def run(effects, audio, blocks=(512,)):

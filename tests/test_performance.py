@@ -18,6 +18,7 @@ from neuralsynth.performance import (
     shipped_performances,
 )
 from neuralsynth.preset import load_preset, shipped_folder, shipped_presets
+from tests import refusals
 
 SMALLEST = 'format_version = 1\nname = "P"\n'
 FULL = """
@@ -65,13 +66,7 @@ def load(folder, text):
 
 
 def refused(folder, text, *words):
-    """Loading `text` raises a PresetError of one printable line that starts with the file and has these words."""
-    with pytest.raises(PresetError) as caught:
-        load(folder, text)
-    message = str(caught.value)
-    assert message.startswith(f"{folder / 'p.performance.toml'}: ") and "\n" not in message
-    for word in words:
-        assert word in message
+    return refusals.refused(load_performance, folder / "p.performance.toml", text, *words)
 
 
 def programs(*tables):

@@ -49,6 +49,7 @@ from neuralsynth.preset_sections import (
 from neuralsynth.routes import DESTINATIONS, SOURCES, Route, controller_of, destination
 from neuralsynth.settings import Choice, Switch, checked_value, settings_of
 from neuralsynth.toml_file import read_toml, toml_value
+from tests import refusals
 
 PAGE = Path(__file__).parent.parent / "presets" / "README.md"
 SMALLEST = 'format_version = 1\nname = "A"\nmodel = "a.onnx"\n'
@@ -100,14 +101,7 @@ def load(folder, text):
 
 
 def refused(folder, text, *words):
-    """Loading `text` raises a PresetError of one printable line that starts with the file and has these words."""
-    with pytest.raises(PresetError) as caught:
-        load(folder, text)
-    message = str(caught.value)
-    assert message.startswith(f"{folder / 'p.toml'}: ") and "\n" not in message
-    for word in words:
-        assert word in message
-    return message
+    return refusals.refused(load_preset, folder / "p.toml", text, *words)
 
 
 # ---- reading and writing

@@ -56,23 +56,6 @@ def write_page(
         OutputError: the file cannot be written.
         ValueError: as many positions, or thumbnails, as rows were not given.
     """
-    page = batch_page(folder, rows, positions, title, descriptors, embed=embed, thumbnails=thumbnails).encode()
-    with whole_file(Path(folder) / PAGE) as part:
-        part.write_bytes(page)
-    return len(page)
-
-
-def batch_page(
-    folder: Path,
-    rows: Sequence[Mapping[str, Any]],
-    positions: np.ndarray,
-    title: str,
-    descriptors: Sequence[tuple[str, str, str]],
-    *,
-    embed: bool = False,
-    thumbnails: Sequence[np.ndarray | None] | None = None,
-) -> str:
-    """The page of `write_page` as text."""
     folder, places = Path(folder), np.asarray(positions, np.float64).reshape(-1, 2)
     given = list(thumbnails) if thumbnails is not None else [None] * len(rows)
     if not len(rows) == len(places) == len(given):
@@ -93,7 +76,10 @@ def batch_page(
         "pictures": pictures,
         "audio": [_embedded(folder / str(row["file"])) for row in rows] if embed else None,
     }
-    return _page(title, data, len(rows))
+    page = _page(title, data, len(rows)).encode()
+    with whole_file(folder / PAGE) as part:
+        part.write_bytes(page)
+    return len(page)
 
 
 def _job(folder: Path) -> dict[str, Any]:
