@@ -77,15 +77,15 @@ def _run(errand: tuple[int, ...]) -> list[Made | Failed]:
 
 
 def _by_processes(work: Work, indices: list[int], workers: int) -> Iterator[Made | Failed]:
-    """By a pool; if one of its processes dies, by a new pool."""
+    """By this process and a pool of others; if one of them dies, by a new pool."""
     n_deaths, open_ones = 0, set(indices)
     while open_ones:
         errands = _errands([index for index in indices if index in open_ones])
         context = multiprocessing.get_context("spawn")
-        pool = concurrent.futures.ProcessPoolExecutor(workers, context, _begin, (work,))
+        pool = concurrent.futures.ProcessPoolExecutor(workers - 1, context, _begin, (work,))
         try:
             with _one_thread():
-                for made in _from_pool(pool, errands, workers):
+                for made in _together(work, pool, errands, _AHEAD * (workers - 1)):
                     open_ones.discard(made.index)
                     yield made
         except BrokenProcessPool as error:
@@ -98,10 +98,15 @@ def _by_processes(work: Work, indices: list[int], workers: int) -> Iterator[Made
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _from_pool(pool, errands: Iterator[tuple[int, ...]], workers: int) -> Iterator[Made | Failed]:
-    waiting = {pool.submit(_run, errand) for errand in itertools.islice(errands, _AHEAD * workers)}
+def _together(work: Work, pool, errands: Iterator[tuple[int, ...]], n_ahead: int) -> Iterator[Made | Failed]:
+    """What the others finish is passed on at once; while there is nothing to pass on, this process makes some too."""
+    waiting = {pool.submit(_run, errand) for errand in itertools.islice(errands, n_ahead)}
     while waiting:
-        done, waiting = concurrent.futures.wait(waiting, return_when=concurrent.futures.FIRST_COMPLETED)
+        done, waiting = concurrent.futures.wait(waiting, 0.0)
+        if not done and (own := next(errands, None)) is not None:
+            yield from (_made(work, index) for index in own)
+        elif not done:
+            done, waiting = concurrent.futures.wait(waiting, return_when=concurrent.futures.FIRST_COMPLETED)
         for future in done:
             yield from future.result()
         waiting |= {pool.submit(_run, errand) for errand in itertools.islice(errands, len(done))}
