@@ -26,7 +26,7 @@ FEWEST, MOST = 3, 8
 MOST_TIMES_ANALYSIS = 0.9
 #: Of all drums of a kit together: the clearest come first.
 MOST_BYTES = 1_000_000
-_JUDGED_HZ, _ALIGNED_SECONDS, _MOST_SHIFT, _RISE_SECONDS = 44_100, 0.15, 0.004, 0.001
+_JUDGED_HZ, _ALIGNED_SECONDS, _MOST_SHIFT, _RISE_SECONDS, _END_SECONDS = 44_100, 0.15, 0.004, 0.001, 0.03
 
 
 def named_strokes(hits: Sequence[Recording], table: NoteTable, names: Sequence[str]) -> dict[str, Strokes]:
@@ -102,7 +102,7 @@ def _times_analysis(low: Sequence[np.ndarray], played: Sequence[np.ndarray]) -> 
 
 def strokes_of(low: Sequence[np.ndarray], velocities: Sequence[int], note: float) -> Strokes:
     """Low parts of hits of one drum, aligned and as a file keeps them."""
-    waves = [below_crossing(one, _JUDGED_HZ, RATE_HZ) for one in low]
+    waves = [_let_go(below_crossing(one, _JUDGED_HZ, RATE_HZ)) for one in low]
     size = max(*map(len, waves), 64)
     together = aligned(np.stack([np.pad(wave, (0, size - len(wave))) for wave in waves]), RATE_HZ)
     n_rise = max(1, round(_RISE_SECONDS * RATE_HZ))
@@ -110,6 +110,12 @@ def strokes_of(low: Sequence[np.ndarray], velocities: Sequence[int], note: float
     whole = together / np.maximum(np.abs(together).max(axis=1, keepdims=True), 1e-12)
     samples = np.rint(32_767.0 * whole).astype("<i2").tobytes()
     return Strokes(note, RATE_HZ, LOW_HZ, HIGH_HZ, [max(1, v) for v in velocities], samples)
+
+
+def _let_go(wave: np.ndarray) -> np.ndarray:
+    """A stroke whose recording ends in a fade, not at once."""
+    n = min(len(wave), round(_END_SECONDS * RATE_HZ))
+    return np.concatenate([wave[: len(wave) - n], wave[len(wave) - n :] * crossing((np.arange(n) + 0.5) / n)])
 
 
 def aligned(waves: np.ndarray, rate: float) -> np.ndarray:
