@@ -41,7 +41,7 @@ from neuralsynth.hosts.midi_file import read_midi_file
 from neuralsynth.instrument import Instrument
 from neuralsynth.model import Decoded, InstrumentModel
 from neuralsynth.preset import bare_preset, shipped_folder
-from neuralsynth.scoring import play_spectrum
+from neuralsynth.scoring import play_hit, play_spectrum
 from neuralsynth.spec import point_name
 
 MOST_TIMES_REAL, LEAST_RIGHT, LEAST_REAL_TIME, MOST_MINUTES = 1.15, 0.95, 25.0, 20.0
@@ -122,7 +122,7 @@ def drawn(model: InstrumentModel, piece: Piece, velocity: int, rng: np.random.Ge
     key = piece.recordings[0].note or 0
     decoded = model.decode(latent[None], np.array([key]), np.array([velocity / 127.0]))
     assert isinstance(decoded, Decoded)
-    return play_spectrum(decoded.note(0, spec.grid()), float(key), round(seconds * RATE), RATE, None)
+    return play_hit(decoded, spec, point, (key, velocity), round(seconds * RATE), RATE, rng)
 
 
 def nearest_db(references: Sequence[np.ndarray], sound: np.ndarray) -> float:

@@ -45,6 +45,7 @@ _SPEC_SAYS = {
     "axes": "named directions in latent space, see below",
     "prior": "where in the latent space plausible sounds lie, see below; null where that is not known",
     "traits": "range, dynamics, sustain and texture of points that have their own, see below",
+    "strokes": "of drums whose strokes repeat each other's waveform: the low part of some learned ones, by point",
     "variations": "of drums: how recorded hits differ from their point, a latent step each; hits are mixtures of them",
     "note_low": "lowest recorded MIDI note",
     "note_high": "highest recorded MIDI note",

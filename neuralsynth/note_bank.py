@@ -12,6 +12,7 @@ from neuralsynth.sound.layout import RowArrays
 from neuralsynth.sound.rows import NoteRows, SpectrumRows, VoiceSound
 from neuralsynth.spec import InstrumentSpec
 from neuralsynth.spectrum import SpectrumGrid
+from neuralsynth.struck import Struck
 from neuralsynth.units import db_to_gain
 
 #: Velocity layers decoded per key where the recordings have several dynamics.
@@ -53,6 +54,7 @@ class NoteBank:
         latent: np.ndarray,
         spec: InstrumentSpec | None = None,
         steps: np.ndarray | None = None,
+        struck: Struck | None = None,
         softest: float = 0.0,
     ) -> None:
         """Lay out the velocity layers between the softest and the loudest recorded one; decode nothing yet.
@@ -67,7 +69,8 @@ class NoteBank:
         self.steps = np.zeros((1, len(latent)), np.float32) if steps is None else steps
         velocities = np.linspace(spec.velocity_low, spec.velocity_high, count)
         self.velocities = velocities[max(0, min(int(np.searchsorted(velocities, softest, "right")), count - 1) - 1) :]
-        self.rows = SpectrumRows(spec.grid())
+        self.struck = struck
+        self.rows = struck.rows(spec.grid()) if struck else SpectrumRows(spec.grid())
         self.directions: dict[int, Layers] = {}
         self.region = (spec.sustain.start_seconds, spec.sustain.end_seconds) if spec.sustain else None
         self._notes: dict[int, tuple[NoteRows, ...]] = {}  # a row for each variant
@@ -88,7 +91,7 @@ class NoteBank:
             return
         keys = {self._playable(key) for key in keys}
         for some in self._batches(keys - self._notes.keys()):
-            variants = [self.layers_at(self.latent + step, some) for step in self.steps]
+            variants = [self._variant(i, some) for i in range(len(self.steps))]
             for key, of_key in zip(some, zip(*variants, strict=True), strict=True):
                 self._notes[key] = tuple(self.rows.add(layers) for layers in of_key)
         for direction in directions:
@@ -162,6 +165,17 @@ class NoteBank:
         found = self.layers_at(self.latent, [self._playable(key) for key in keys])
         return [
             [steady(regridded(_between(layers, place), self.rows.grid, grid), grid, region) for place in places]
+            for layers in found
+        ]
+
+    def _variant(self, variant: int, keys: Sequence[int]) -> list[list[VoiceSound]]:
+        """The layers of some keys as one variant plays them."""
+        found, struck = self.layers_at(self.latent + self.steps[variant], keys), self.struck
+        if struck is None:
+            return found
+        grid, velocities = self.rows.grid, self.velocities.tolist()
+        return [
+            [struck.sound(sound, grid, v, variant) for sound, v in zip(layers, velocities, strict=True)]
             for layers in found
         ]
 

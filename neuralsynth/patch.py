@@ -20,6 +20,7 @@ from neuralsynth.routes import destination
 from neuralsynth.sound.layout import MAX_CONTROLS
 from neuralsynth.sound.rows import VoiceSound
 from neuralsynth.spec import InstrumentSpec
+from neuralsynth.struck import Struck
 from neuralsynth.tuning import Tuning, read_scala, stretched
 from neuralsynth.wiring import LATENT_REACH
 
@@ -52,8 +53,9 @@ class Patch:
         is_nameless = sound.latent is not None or (sound.random > 0 and sound.point is None)
         named = None if is_nameless else sound.point or model.spec.default_point
         here = model.spec.around(named) if named else model.spec.at(self.latent)
+        steps, struck = (self._variants(named), self._struck(named)) if named else (None, None)
         softest = 0.0 if self._plays_other_layers else self.curved(softest)
-        self.bank = NoteBank(model, self.latent, here, self._variants(named) if named else None, softest)
+        self.bank = NoteBank(model, self.latent, here, steps, struck, softest)
         self.zones: tuple[tuple[Layer, Patch], ...] = ((Layer(""), self),)
         other = self._morph_end()
         self.panel = Panel(preset, model.spec.axes, model.spec.character_size, other.preset if other else None)
@@ -173,6 +175,20 @@ class Patch:
             return None
         rng = np.random.default_rng(VARIANT_SEED)
         return np.stack([spec.vary(point, rng, amount) for _ in range(N_VARIANTS)])
+
+    def _struck(self, point: str) -> Struck | None:
+        """The strokes of a point; None where it has none, or where the low part of its sound is to change.
+
+        A waveform is neither filtered nor led to another sound.
+        """
+        strokes, preset = self.model.spec.strokes.get(point), self.preset
+        leads = preset.morph.to or preset.morph.point or preset.sound.axes
+        moved = any(route.to.partition(".")[0] in ("axes", "latent") for route in preset.routes)
+        if strokes is None or preset.filter.type != "off" or leads or moved:
+            return None
+        if preset.sound.variation == 0.0:
+            return Struck(strokes, np.ones((1, len(strokes.velocities))))
+        return Struck.drawn(strokes, np.random.default_rng(VARIANT_SEED), N_VARIANTS)
 
     def _along(self, axis: str, position: float) -> np.ndarray:
         """The step in the latent space to a position on a named axis."""

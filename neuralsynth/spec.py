@@ -19,6 +19,8 @@ import numpy as np
 from neuralsynth.errors import ModelError
 from neuralsynth.prior import Prior, complaints
 from neuralsynth.spectrum import SpectrumGrid
+from neuralsynth.strokes import Strokes
+from neuralsynth.strokes import complaints as stroke_complaints
 
 FORMAT_VERSION = 1
 METADATA_KEY = "neuralsynth"
@@ -147,6 +149,7 @@ class InstrumentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     prior: Prior | None = None
     traits: dict[str, Traits] = {}  # of points that differ from the file as a whole
     variations: dict[str, list[list[float]]] = {}  # of drums: how recorded hits differ from their point
+    strokes: dict[str, Strokes] = {}  # of drums whose strokes repeat each other's waveform, by point
     note_low: int
     note_high: int
     velocity_low: int  # softest and loudest recorded layer, MIDI 0..127;
@@ -309,6 +312,10 @@ def _check(spec: InstrumentSpec, where: str) -> None:
         _check_grid(spec, require)
     require(spec.traits.keys() <= spec.points.keys(), "traits has a name that is no point")
     _check_variations(spec, require)
+    require(spec.strokes.keys() <= spec.points.keys(), "strokes has a name that is no point")
+    for name, strokes in spec.strokes.items():
+        for complaint in stroke_complaints(strokes):
+            require(False, f"strokes of {name}: {complaint}")
     _check_traits(spec, spec, require)
     for traits in spec.traits.values():
         _check_traits(traits, spec, require)

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "neuralsynth"
 #: From the ground up; a module may import from its own floor and from those before it.
 FLOORS = [
     ["errors"],
-    ["units", "events", "knobs", "storage", "regular_file", "spectrum", "prior"],
+    ["units", "events", "knobs", "storage", "regular_file", "spectrum", "prior", "strokes"],
     ["spec", "audiofile", "checking", "toml_file"],
     ["settings"],
     ["sound", "analysis", "effect_table", "plugin_list", "midi", "tuning", "keyboard", "held_voices"],
@@ -36,6 +36,7 @@ FLOORS = [
     ],
     ["effect_stages", "effect_moves", "effects", "sends", "tails", "format_page", "gallery_page"],
     ["wiring"],
+    ["struck"],
     ["note_bank", "panel", "lfo_clock", "unison"],
     ["patch"],
     ["programs", "part"],

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from neuralsynth.scoring.kit import kit_distances
 from neuralsynth.scoring.measure import score
-from neuralsynth.scoring.playback import play_spectrum
+from neuralsynth.scoring.playback import play_hit, play_spectrum
 from neuralsynth.scoring.results import RIVALS, RecordingScore, Score, SecondOpinion, Sounds
 from neuralsynth.scoring.rivals import interpolated_spectrum
 
@@ -32,6 +32,7 @@ __all__ = [
     "Sounds",
     "interpolated_spectrum",
     "kit_distances",
+    "play_hit",
     "play_spectrum",
     "score",
 ]

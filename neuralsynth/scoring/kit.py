@@ -11,7 +11,7 @@ from neuralsynth.analysis import distance
 from neuralsynth.analysis.note import sounding_part
 from neuralsynth.analysis.recordings import Recording
 from neuralsynth.model import Decoded, InstrumentModel
-from neuralsynth.scoring.playback import play_spectrum
+from neuralsynth.scoring.playback import play_hit
 from neuralsynth.spec import point_name
 
 
@@ -31,9 +31,11 @@ def kit_distances(model: InstrumentModel, recordings: Sequence[Recording]) -> tu
         audio, rate = recording.load()
         whole, onset, end = sounding_part(audio.astype(np.float64), rate)
         hit, key = whole[round(onset * rate) : round(end * rate)], np.array([recording.note])
-        latent = spec.place(spec.points[point_name(recording.group)])
+        point = point_name(recording.group)
+        latent = spec.place(spec.points[point])
         decoded = model.decode(latent[None], key, np.array([(recording.velocity or 0) / 127.0]))
         assert isinstance(decoded, Decoded)  # kits are spectral instruments
-        played = play_spectrum(decoded.note(0, spec.grid()), float(key[0]), len(hit), rate, None)
+        touch = (int(key[0]), recording.velocity or 1)
+        played = play_hit(decoded, spec, point, touch, len(hit), rate)
         apart[recording.group].append(distance(hit, played, rate))
     return {piece: float(np.mean(values)) for piece, values in apart.items()}, bool(unseen)

@@ -10,9 +10,11 @@ from __future__ import annotations
 import numpy as np
 
 from neuralsynth.sound import LANES
+from neuralsynth.sound.body import add_body
 from neuralsynth.sound.compiled import compiled, inlined
 from neuralsynth.sound.envelope import OFF
 from neuralsynth.sound.layout import (
+    BODY_STEP,
     CONTROL_STEP,
     GAIN_LEFT,
     INAUDIBLE,
@@ -116,14 +118,15 @@ def _clear_lanes(lanes, first, n):
 
 
 @inlined
-def _play_voice(voice, now, n, voices, scratch, at, n_outputs):
+def _play_voice(voice, now, n, voices, rows, scratch, at, n_outputs):
     """Add `n` samples of one planned voice to the outputs at `at`."""
     numbers, states = voices.numbers, voices.states
     n_partials = voices.amplitude.shape[0] // numbers.shape[0]
     n_tiles = states[voice, N_TILES]
-    if n_tiles == 0:
+    has_body = numbers[voice, BODY_STEP] != 0.0
+    if n_tiles == 0 and not has_body:
         return
-    _clear_lanes(scratch.lanes, n, n)
+    _clear_lanes(scratch.lanes, n if n_tiles > 0 else 0, n)
     tile, row, n_room = 0, voice * n_partials, n_partials // LANES
     while tile < n_tiles:
         # Each partial waits for its own last sample, so two to four tiles take hardly longer than one.
@@ -133,6 +136,8 @@ def _play_voice(voice, now, n, voices, scratch, at, n_outputs):
         else:
             _one_tile(voices, row + tile * LANES, scratch.lanes, n, tile == 0)
             tile += 1
+    if has_body:
+        add_body(voice, now, n, voices, rows, scratch.lanes)
     lane, width = load(scratch.lane, 0), scratch.out.shape[0] // N_OUTPUTS
     for first in range(0, n_outputs, 2):  # the sums are made again for the sends: cheaper than to keep them
         column = GAIN_LEFT + 2 * first
@@ -247,7 +252,7 @@ def render_voices(now, n, voices, rows, noise, scratch, channels, settings, modu
             _aim_noise(position, voices, noise, active, n_active, n_outputs)
         m = min(end, (position // CONTROL_STEP + 1) * CONTROL_STEP) - position
         for index in range(n_active):
-            _play_voice(active[index], position, m, voices, scratch, position - now, n_outputs)
+            _play_voice(active[index], position, m, voices, rows, scratch, position - now, n_outputs)
         _play_noise(position, m, noise, scratch, position - now, n_outputs)
         position += m
     return n_active

@@ -23,11 +23,14 @@ GLIDE_CENTS, GLIDE_FROM, GLIDE_SAMPLES, DETUNE_CENTS, VOICE_PAN = range(24, 29)
 LFO_PHASE = 29  # three: vibrato, LFO 1, LFO 2
 LFO_TURNS = 32  # three: turns per sample during the plan
 TEXTURE_LEVEL, TEXTURE_CENTS = 35, 36  # where these stand at PLAN_END, in standard deviations
-N_NUMBERS = 37
+BODY_PER_HZ = 37  # samples of the body's waveform per sample and hertz of pitch; 0: no body (`sound.body`)
+BODY_STEP, BODY_AT, BODY_SHARE = 38, 39, 40  # its speed, where it is at PLAN_START, and the share of the louder row
+N_NUMBERS = 41
 # Columns of `VoiceArrays.states`.
 STAGE, STAGE_2, CHANNEL, PLAN_START, PLAN_END, FRAME, SEED, N_TILES, DIRECTION, TOUCHED, ROW, N_LAYERS = range(12)
 TEXTURED_TO, DRAW = 12, 13  # the sample up to which the texture is known, and the place of the next draw
-N_STATES = 14
+BODY_ROW = 14
+N_STATES = 15
 # Values of TOUCHED: an event changed the voice itself, or only numbers that must not jump.
 STRUCK, NUDGED = 1, 2
 
@@ -99,6 +102,7 @@ class RowArrays(NamedTuple):
     noise: np.ndarray  # float32 [R·T·B]
     frame_seconds: np.ndarray  # float64 [T]
     band_hz: np.ndarray  # float32 [B], middle of each noise band
+    bodies: np.ndarray  # float32 [R·S], waveforms of struck drums (`strokes`), a zero before each; S is 1 without
 
 
 class Modulation(NamedTuple):

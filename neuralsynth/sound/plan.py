@@ -10,9 +10,11 @@ import math
 
 import numpy as np
 
+from neuralsynth.sound.body import plan_body
 from neuralsynth.sound.compiled import compiled, inlined
 from neuralsynth.sound.envelope import ATTACK, HELD, KILL, OFF, SUSTAIN
 from neuralsynth.sound.layout import (
+    BODY_STEP,
     CHANNEL,
     CHANNEL_CENTS,
     CHANNEL_CHORUS,
@@ -267,13 +269,14 @@ def plan_voice(voice, now, voices, rows, channels, settings, modulation, texture
     if texture.numbers[TEXTURE_IN_USE] != 0.0:
         move_texture(voice, end, voices, texture)
         liveliness = min(1.0, position / LIVELY_SECONDS)
-    cents = own_cents(voice, voices, rows, place, n_gone, scratch)
-    cents += vibrato_cents(
+    own = own_cents(voice, voices, rows, place, n_gone, scratch)
+    cents = own + vibrato_cents(
         voice, now, n_planned, numbers, states, channels, settings, modulation.lfos, values, is_modulated
     )
     cents += values[D_TUNE] if is_modulated else 0.0
     cents += liveliness * texture.numbers[TEXTURE_SIZE_CENTS] * numbers[voice, TEXTURE_CENTS]
     numbers[voice, PITCH_HZ] = _pitch_hz(voice, cents, now + n_planned // 2, numbers, channels[channel, CHANNEL_CENTS])
+    plan_body(voice, n_elapsed, own, numbers, rows)
     pace = (n_elapsed, n_planned, numbers[voice, PITCH_HZ] / settings[SAMPLE_RATE])
     beyond = position - rows.frame_seconds[-1]
     gain = _move_level(voice, seconds, beyond, numbers, states, channels, is_modulated, values)
@@ -283,7 +286,7 @@ def plan_voice(voice, now, voices, rows, channels, settings, modulation, texture
     states[voice, N_TILES] = n_tiles
     plan_noise(voice, voices, rows, place, n_gone, is_modulated, settings, scratch)
     may_be_over = n_tiles == 0 and settings[SUSTAIN_END] <= 0.0 and position > ATTACK_SECONDS and not is_modulated
-    if may_be_over and is_noise_faint(voice, voices, faint):
+    if may_be_over and numbers[voice, BODY_STEP] == 0.0 and is_noise_faint(voice, voices, faint):
         states[voice, STAGE] = OFF  # a decaying sound that has died away does not come back
     pan = numbers[voice, VOICE_PAN] + (values[D_PAN] if is_modulated else 0.0)
     _aim_gains(voice, gain, n_planned, n_outputs, numbers, channel, channels, pan)

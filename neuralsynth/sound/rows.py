@@ -14,7 +14,7 @@ from neuralsynth.spectrum import SpectrumGrid
 
 _FIRST_ROOM = 32
 _LEAST_TAIL_RATE = 1.5  # per second: 13 dB/s, how fast a decaying sound fades once its frames are over
-_ROWS = ("partials", "ratios", "cents", "noise")  # the arrays of a table that have a place for each row
+_ROWS = ("partials", "ratios", "cents", "noise", "bodies")  # the arrays of a table that have a place for each row
 _MOST_OCTAVES = 20.0  # of amplitude, 120 dB: how far a direction leads
 
 
@@ -27,6 +27,7 @@ class VoiceSound:
     cents: np.ndarray
     noise: np.ndarray
     tail_rate: float = _LEAST_TAIL_RATE  # per second, how it fades once its frames are over
+    body: np.ndarray | None = None  # [S], what is played beside: the low part of a drum's stroke
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class NoteRows:
     row: int  # of the softest layer; the others follow
     n_layers: int
     tail_rate: float
+    body_hz: float = 0.0  # the pitch at which the body sounds as it is, 0 without one
 
 
 class SpectrumRows:
@@ -45,13 +47,13 @@ class SpectrumRows:
     that runs meanwhile goes on with the old one.
     """
 
-    def __init__(self, grid: SpectrumGrid) -> None:
-        """Begin empty."""
-        self.grid = grid
+    def __init__(self, grid: SpectrumGrid, body_size: int = 0, body_hz: float = 0.0) -> None:
+        """Begin empty; every row has room for a body of `body_size` samples, which sounds as it is at `body_hz`."""
+        self.grid, self.body_hz = grid, body_hz
         self._size = 0
         band_hz = np.full(padded(grid.n_bands), grid.band_edges_hz[-1], np.float32)
         band_hz[: grid.n_bands] = np.sqrt(np.maximum(grid.band_edges_hz[:-1], 1.0) * grid.band_edges_hz[1:])
-        self.arrays = _room_for(_FIRST_ROOM, grid, band_hz)
+        self.arrays = _room_for(_FIRST_ROOM, grid, band_hz, 1 + body_size)
 
     def __len__(self) -> int:
         """Rows in use."""
@@ -62,8 +64,11 @@ class SpectrumRows:
         first = self._grow(len(layers))
         for row, sound in enumerate(layers, first):
             self._put(row, sound.partials, sound.ratios, sound.cents, sound.noise)
+            if sound.body is not None:
+                self.arrays.bodies.reshape(len(self.arrays.cents), -1)[row, 1 : 1 + len(sound.body)] = sound.body
         tail_rate = max(float(np.mean([sound.tail_rate for sound in layers])), _LEAST_TAIL_RATE)
-        return NoteRows(first, len(layers), tail_rate)
+        has_body = any(sound.body is not None for sound in layers)
+        return NoteRows(first, len(layers), tail_rate, self.body_hz if has_body else 0.0)
 
     def layers(self, note: NoteRows) -> list[VoiceSound]:
         """The velocity layers of a note as they were added; views, not copies."""
@@ -123,7 +128,7 @@ class SpectrumRows:
         room = len(self.arrays.cents)
         if self._size > room:
             old = self.arrays
-            new = _room_for(max(2 * room, self._size), self.grid, old.band_hz)
+            new = _room_for(max(2 * room, self._size), self.grid, old.band_hz, len(old.bodies) // room)
             for name in _ROWS:
                 getattr(new, name)[: len(getattr(old, name))] = getattr(old, name)
             self.arrays = new
@@ -136,7 +141,7 @@ def _octaves(here: np.ndarray, there: np.ndarray) -> np.ndarray:
     return np.clip(octaves, -_MOST_OCTAVES, _MOST_OCTAVES)
 
 
-def _room_for(n_rows: int, grid: SpectrumGrid, band_hz: np.ndarray) -> RowArrays:
+def _room_for(n_rows: int, grid: SpectrumGrid, band_hz: np.ndarray, body_size: int) -> RowArrays:
     n_partials, n_bands = padded(grid.n_partials), padded(grid.n_bands)
     return RowArrays(
         partials=np.zeros(n_rows * grid.n_frames * n_partials, np.float32),
@@ -145,4 +150,5 @@ def _room_for(n_rows: int, grid: SpectrumGrid, band_hz: np.ndarray) -> RowArrays
         noise=np.zeros(n_rows * grid.n_frames * n_bands, np.float32),
         frame_seconds=np.ascontiguousarray(grid.frame_seconds, np.float64),
         band_hz=band_hz,
+        bodies=np.zeros(n_rows * body_size, np.float32),
     )

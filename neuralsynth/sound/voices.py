@@ -14,6 +14,7 @@ from neuralsynth.sound.noise import band_noise_table
 from neuralsynth.sound.rows import NoteRows, SpectrumRows
 from neuralsynth.sound.stealing import who_gives_way
 from neuralsynth.sound.texture import texture_arrays
+from neuralsynth.strokes import BODY_RATE_HZ
 
 N_CHANNELS = 16
 #: Golden-ratio steps give every partial its own starting phase without any two being aligned.
@@ -176,6 +177,7 @@ class VoicePool:
             first, last = self.settings.sustain
             numbers[layout.TURN_SECONDS] = last - 0.5 * (last - first) * (seed % 1000) / 1000.0
         self._glide(now, voice, strike)
+        self._strike_body(voice, rows, strike.layer)
         states[layout.STAGE] = states[layout.STAGE_2] = ATTACK
         states[layout.CHANNEL] = strike.channel
         states[layout.PLAN_START] = states[layout.PLAN_END] = now
@@ -279,6 +281,15 @@ class VoicePool:
         directions = self.voices.directions[voice]
         directions[:] = -1
         directions[: len(strike.directions)] = strike.directions
+
+    def _strike_body(self, voice: int, rows: NoteRows, layer: float) -> None:
+        """Begin the waveform of a struck drum, which keeps to what was struck; nothing where there is none."""
+        if rows.body_hz > 0.0:
+            whole = min(int(layer), max(rows.n_layers - 2, 0))
+            numbers = self.voices.numbers[voice]
+            numbers[layout.BODY_PER_HZ] = BODY_RATE_HZ / (self.sample_rate * rows.body_hz)
+            numbers[layout.BODY_SHARE] = layer - whole
+            self.voices.states[voice, layout.BODY_ROW] = rows.row + whole
 
     def _glide(self, now: int, voice: int, strike: Strike) -> None:
         numbers = self.voices.numbers[voice]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from neuralsynth.analysis.folder import Folder
+from neuralsynth.analysis.recordings import Recording
 from neuralsynth.errors import CheckpointError, RecordingError
 from neuralsynth.spectrum import SpectrumGrid, mel_band_edges_hz, warped_frame_seconds
 from neuralsynth.training.analyses import analyse_recordings
@@ -41,6 +42,7 @@ class Data:
     sample_rate: int
     warnings: tuple[str, ...]
     holds_cycles: bool = False
+    hits: tuple[Recording, ...] = ()  # of a kit: what the notes of `train` were recorded as
 
 
 def planned_config(plan: dict[str, Any], given: TrainConfig) -> TrainConfig:
@@ -110,8 +112,9 @@ def _prepared_kit(understood: Folder, config: TrainConfig, digest: str, say: Say
     table, hits, bad = kit_table(used, kit_grid(config, seconds))
     trained = trained_hits(hits, config)
     paths = tuple(hit.path for hit, is_in in zip(hits, trained, strict=True) if not is_in)
-    held = None if trained.all() else table.only(~trained)
-    return Data(table.only(trained), held, paths, digest, int(np.median(rates)), (*understood.warnings, *bad))
+    held, warned = None if trained.all() else table.only(~trained), (*understood.warnings, *bad)
+    learned = tuple(hit for hit, is_in in zip(hits, trained, strict=True) if is_in)
+    return Data(table.only(trained), held, paths, digest, int(np.median(rates)), warned, hits=learned)
 
 
 def _lengths(recordings: Sequence[Any]) -> tuple[list[float], list[int]]:

@@ -49,6 +49,7 @@ from neuralsynth.training.optimisation import Schedule, Training
 from neuralsynth.training.points import named_points, named_traits, named_variations, traits_of
 from neuralsynth.training.posterior import add_prior
 from neuralsynth.training.prepare import Data, Say, note_step, planned_config, prepare
+from neuralsynth.training.strokes import named_strokes
 from neuralsynth.training.watch import Bar, Keeper, Log
 
 #: What of the budget is kept for points, axes, export and prior: seconds, and the least and the most share of it.
@@ -251,6 +252,7 @@ class _Job:
             axes=self.family.axes(coder),
             traits=named_traits(table, name),
             variations=named_variations(coder, table, name),
+            strokes=named_strokes(self.data.hits, table, list(points)),
             **structs.asdict(traits_of(table)),
             licence=config.licence,
             origin=config.origin,
