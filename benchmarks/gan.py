@@ -6,7 +6,7 @@
     python benchmarks/gan.py recordings --recordings FOLDER                             the same tracker on recordings
     python benchmarks/gan.py collapse --recordings FOLDER --kept KEPT [--recipe inventions]   trainings that go wrong
 
-A collapse is dated by what is seen afterwards: a training that nobody rescues is looked at every hundredth of it, and
+A collapse is dated by what is seen afterwards: a training that nobody rescues is looked at every fiftieth of it, and
 it was lost from the look on after which coverage stays under half of what the regularised training at the usual rate
 comes to. When it would have been named is told by the same looks, of which only those count that a training takes.
 
@@ -38,7 +38,7 @@ IN_TUNE_CENTS, PITCH_SECONDS, TRACKED_OCTAVES = 50.0, 0.6, (0.5, 1.5)
 TOUCHES, TOUCH_SECONDS = np.linspace(0.1, 1.0, 8), 0.5
 HIGH_NOTE = 84  # above which a note is little more than one partial
 BATCH = 32
-RATES, USUAL_RATE, LOOKS = (1, 2, 4, 8, 16), 2e-3, 100
+RATES, USUAL_RATE, LOOKS = (1, 2, 4, 8, 16), 2e-3, 50
 
 
 def drawn(model: InstrumentModel, n: int, rng: np.random.Generator) -> np.ndarray:
@@ -172,7 +172,7 @@ def watched(folder: Path, kept: Path, config: TrainConfig) -> list[Looked]:
     best, wary = 0.0, GanTraining.wary
 
     def often(self: GanTraining) -> bool:
-        return self.step % max(1, self.schedule.steps // LOOKS) == 0
+        return wary(self) or self.step % max(1, self.schedule.steps // LOOKS) == 0
 
     def noting(self: GanTraining, run: object) -> None:  # noqa: ARG001 - as the others
         nonlocal best

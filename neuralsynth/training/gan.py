@@ -86,14 +86,15 @@ class Generator(Decoder):
 
     def forward(self, latent: Tensor, note: Tensor, velocity: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """What the instrument file gives: the colour of its touch on the course of a middle one."""
-        middle = torch.full_like(velocity, MIDDLE_VELOCITY)
-        decoded, usual = self._calm(latent, note, velocity), self._calm(latent, note, middle)
+        middle, character = torch.full_like(velocity, MIDDLE_VELOCITY), latent[:, : self.character_size]
+        decoded, usual = self._calm(character, note, velocity), self._calm(character, note, middle)
         evened_db = (_course_db(usual) - _course_db(decoded)).clamp(-MOST_EVENED_DB, MOST_EVENED_DB)
         louder_db = wanted_db(self.loudness, note, velocity) - wanted_db(self.loudness, note, middle)
         moved_db = (evened_db + louder_db[:, None])[:, None, :]
-        return self.played(latent, note, replace(
-            decoded, partials_db=decoded.partials_db + moved_db, noise_db=decoded.noise_db + moved_db
-        ))  # fmt: skip
+        partials_db, noise_db = decoded.partials_db + moved_db, decoded.noise_db + moved_db
+        if latent.shape[1] > self.character_size:  # behind all laws, so that each number moves what it is fitted to
+            partials_db, noise_db = self.detailed(partials_db, noise_db, latent)
+        return self.played(latent, note, replace(decoded, partials_db=partials_db, noise_db=noise_db))
 
     def _calm(self, latent: Tensor, note: Tensor, velocity: Tensor) -> Decoded:
         """A note as decoded, but for what bursts out late in it."""

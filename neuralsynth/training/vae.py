@@ -186,10 +186,7 @@ class Decoder(nn.Module):
         partials_db = torch.where(silent, torch.full_like(partials_db, 2.0 * FLOOR_DB), partials_db)
         partials_db, noise_db = self.levelled(partials_db, noise_db, character, note, velocity)
         if latent.shape[1] > self.character_size:
-            moved = self._detail_db(latent[:, self.character_size :])
-            n = self.n_detailed
-            partials_db = torch.cat([partials_db[:, :n] + moved[:, :n], partials_db[:, n:]], dim=1)
-            noise_db = noise_db + moved[:, n:]
+            partials_db, noise_db = self.detailed(partials_db, noise_db, latent)
         cents = 0.1 * self.most_cents * self.movement(x)[:, 0]
         cents = cents - (cents * self.centring).sum(dim=1, keepdim=True)
         return Decoded(partials_db, noise_db, cents, ratios)
@@ -213,10 +210,13 @@ class Decoder(nn.Module):
         body = torch.bmm(hats(place, self.body.out_features), self.body(self.own(latent))[:, :, None])
         return envelope + body
 
-    def _detail_db(self, detail: Tensor) -> Tensor:
-        """By how much the detail of latents raises partials and bands over time: `[N, D]` -> `[N, P' + B, T]`."""
-        scaled = detail.reshape(-1, *self.detail_scale_db.shape) * self.detail_scale_db
-        return torch.matmul(scaled.transpose(1, 2), self.detail_functions)
+    def detailed(self, partials_db: Tensor, noise_db: Tensor, latent: Tensor) -> tuple[Tensor, Tensor]:
+        """Levels moved by the detail of latents `[N, Z]`: the first partials, and all bands."""
+        n = self.n_detailed
+        scaled = latent[:, self.character_size :].reshape(-1, *self.detail_scale_db.shape) * self.detail_scale_db
+        moved = torch.matmul(scaled.transpose(1, 2), self.detail_functions)
+        partials_db = torch.cat([partials_db[:, :n] + moved[:, :n], partials_db[:, n:]], dim=1)
+        return partials_db, noise_db + moved[:, n:]
 
     def forward(self, latent: Tensor, note: Tensor, velocity: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """What the instrument file gives: partials `[N, T, P]`, ratios `[N, P]`, cents `[N, T]`, noise `[N, T, B]`."""
