@@ -24,10 +24,9 @@ PRESETS = [path.stem for path in shipped_presets()]
 OF_CYCLES = {"single-cycles"}
 #: Drums have no pitch to be in tune with or to be left out by; `benchmarks/drums.py` says how close they come.
 OF_DRUMS = {"drum-kit"}
+#: Two points of the GAN's that its encoder takes for a neighbour: it holds what it hears near N(0, I), points lie further out.
+MISHEARD = {("inventions", "clarinet"), ("inventions", "violin")}
 MODELS = [path.stem for path in shipped_models()]
-#: Of the GAN family: its points are places near instruments, not portraits, and what is promised holds at every latent
-#: (benchmarks/gan.py): a pitch within 50 cents, loudness that follows the touch, nothing louder late than early.
-INVENTED = {"inventions"}
 
 
 @pytest.fixture(scope="module", params=PRESETS)
@@ -62,12 +61,9 @@ def test_the_three_first_instruments_are_here():
 def test_every_key_is_in_tune_within_ten_cents_by_two_trackers(bare, tracker):
     if bare.model.path.stem in OF_DRUMS:
         pytest.skip("drums have no pitch")
-    spec, invented = bare.spec, bare.model.path.stem in INVENTED
-    highest = min(spec.note_high, 96) if invented else spec.note_high  # above, its notes are one partial and noise
-    keys = range(spec.note_low, highest + 1)
-    cents = {key: tracker(played(bare, key), key) for key in keys}
-    most = 50.0 if invented else 10.0
-    outside = {key: round(value, 1) for key, value in cents.items() if not abs(value) <= most}
+    spec = bare.spec
+    cents = {key: tracker(played(bare, key), key) for key in range(spec.note_low, spec.note_high + 1)}
+    outside = {key: round(value, 1) for key, value in cents.items() if not abs(value) <= 10.0}
     assert len(outside) <= 0.01 * len(cents), outside
 
 
@@ -94,7 +90,7 @@ def test_loudness_rises_with_velocity(bare):
 
 def test_ways_between_points_and_instruments_are_even_and_in_tune():
     first = [shipped_folder() / f"{name}.onnx" for name in ("alto-flute", "cello", "electric-bass", "upright-piano")]
-    others = [shipped_folder() / f"{name}.onnx" for name in MODELS if name not in INVENTED]
+    others = [shipped_folder() / f"{name}.onnx" for name in MODELS]
     several = [m for m in map(InstrumentModel.load, set(others) - set(first)) if len(m.spec.points) > 1]
     several = [m for m in several if m.path.stem not in OF_DRUMS]  # nobody morphs a kick into a cymbal
     walked = list(ways([InstrumentModel.load(path) for path in first], seconds=0.7))
@@ -125,8 +121,7 @@ def test_it_says_what_it_learned_from_and_how_well(bare):
         return
     if spec.traits:  # several instruments: each has a file of its own whose figures are kept
         assert set(spec.points) == set(spec.traits) and len(spec.points) == 12
-        qualities = {"brightness", "noisiness", "attack", "decay"}
-        assert set(spec.axes) == qualities or (bare.model.path.stem in INVENTED and set(spec.axes) <= qualities)
+        assert set(spec.axes) == {"brightness", "noisiness", "attack", "decay"}
         return
     assert spec.quality.n_recordings > 0
     assert spec.quality.play_db <= 1.15 * spec.quality.sampler_db
@@ -137,8 +132,6 @@ def test_it_says_what_it_learned_from_and_how_well(bare):
 def test_no_note_jumps_in_level_once_its_attack_is_over(bare):
     """A network may put a loud frame where little is learned: far from the recordings' own times."""
     spec, frames = bare.spec, np.array(bare.model.spec.frame_seconds)
-    if bare.model.path.stem in INVENTED:
-        pytest.skip("beyond its instrument's own notes a point decays as no recording does")
     keys = np.arange(spec.note_low, spec.note_high + 1)
     latents = np.tile(bare.latent, (len(keys), 1))
     for velocity in (spec.velocity_low, spec.velocity_high):
@@ -161,8 +154,8 @@ def test_its_encoder_hears_each_instrument_at_its_own_point(bare):
     spec, key = bare.spec, (bare.spec.note_low + bare.spec.note_high) // 2
     if bare.model.path.stem in OF_CYCLES | OF_DRUMS:
         pytest.skip("among 315 waveforms, or the hits of two snares, some are alike")
-    if bare.model.path.stem in INVENTED:
-        pytest.skip("one note says too little of a place that no recording was trained at")
+    if (bare.model.path.stem, bare.preset.sound.point) in MISHEARD:
+        pytest.skip("its encoder takes it for a neighbour")
     decoded = bare.model.decode(bare.latent[None], np.array([key]), np.array([0.7])).note(0, bare.model.spec.grid())
     mean, _ = Encoder.beside(bare.model.path).encode(decoded, key, 0.7)
     nearest = bare.model.spec.nearest_point(mean)

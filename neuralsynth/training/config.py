@@ -49,6 +49,7 @@ class GanConfig:
 
     steepness: float = 0.3  # price of R1, the squared gradient of the discriminator at recorded notes
     disguise: float = 0.5  # of what recorded and generated notes are moved by before they are judged
+    portrait: float = 0.5  # price of a decibel between a recording and the note at its place
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,7 @@ from neuralsynth.training.cycles import begin
 from neuralsynth.training.encoder import Coder
 from neuralsynth.training.fit import VaeTraining
 from neuralsynth.training.gan import Gan
-from neuralsynth.training.gan_axes import regressed_axes
 from neuralsynth.training.gan_fit import GanTraining
-from neuralsynth.training.inversion import learn_encoder, learn_points
 from neuralsynth.training.losses import Ear
 from neuralsynth.training.optimisation import Schedule, Training
 from neuralsynth.training.points import named_axes
@@ -27,9 +25,6 @@ from neuralsynth.training.vae import Vae
 
 class VaeFamily:
     """Variational autoencoders: points are learned with the network, axes by turning notes."""
-
-    #: Of the budget for training, what is kept for `finish`.
-    finish_share = 0.0
 
     def __init__(self, config: TrainConfig, data: Data, ear: Ear) -> None:
         self.config, self.data, self.ear = config, data, ear
@@ -52,7 +47,7 @@ class VaeFamily:
         """What is done in a step."""
         return VaeTraining(network, average, self.ear, schedule)
 
-    def finish(self, vae: Vae, steps: int) -> None:  # noqa: ARG002 - as the others
+    def finish(self, vae: Vae) -> None:
         """What is left to be learned when the network is done."""
         table = self.data.train
         ranges = [(float(own.note.min()), float(own.note.max())) for own in table.by_group()]
@@ -64,9 +59,7 @@ class VaeFamily:
 
 
 class GanFamily:
-    """Generative adversarial networks: points, encoder and axes are found when the generator is done."""
-
-    finish_share = 0.15
+    """Generative adversarial networks: points and encoder are learned with the generator, axes are built into it."""
 
     def __init__(self, config: TrainConfig, data: Data, ear: Ear) -> None:
         if data.holds_cycles or data.train.ratios is not None:
@@ -88,15 +81,13 @@ class GanFamily:
         watched = self.data.train if self.data.held is None else self.data.held
         return GanTraining(network, average, self.ear, schedule, self.config.gan, watched)
 
-    def finish(self, gan: Gan, steps: int) -> None:
-        """Points, the tuning of their beginnings, and the encoder."""
-        learn_points(gan, self.data.train, self.ear, self.config.seed)
-        tune(gan.decoder, gan.group_places(), self.data.train.grid, [])
-        learn_encoder(gan, self.data.train, self.config.seed, steps)
+    def finish(self, gan: Gan) -> None:
+        """The tuning of the beginnings of notes."""
+        tune(gan.decoder, gan.group_places().detach(), self.data.train.grid, [])
 
     def axes(self, gan: Gan) -> dict[str, LatentAxis]:
         """Directions that do what they are called."""
-        return regressed_axes(gan, self.data.train, self.config.seed)
+        return named_axes(gan, self.data.train)
 
 
 Family = VaeFamily | GanFamily

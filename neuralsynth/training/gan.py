@@ -21,12 +21,27 @@ from neuralsynth.spectrum import SpectrumGrid
 from neuralsynth.training.adversary import Discriminator
 from neuralsynth.training.config import FLOOR_DB, VaeConfig
 from neuralsynth.training.dataset import LEVEL_LAW_DB, NoteTable
-from neuralsynth.training.encoder import Coder
-from neuralsynth.training.vae import HIGHEST_PARTIAL_HZ, NOISE_TRIM_DB, Decoded, Decoder, Statistics
+from neuralsynth.training.gan_turns import Turning
+from neuralsynth.training.prominence import Prominence, ceiling_of
+from neuralsynth.training.vae import (
+    HIGHEST_PARTIAL_HZ,
+    NOISE_TRIM_DB,
+    TURN_LENGTH,
+    Decoded,
+    Decoder,
+    Pointed,
+    Statistics,
+)
 
 LOUD_SECONDS = 0.4  # in which what is heard counts less and less for the loudness of a note
 LOUDEST_DB = 6.0  # of a partial or band at any moment
-MOST_NOISE_DB, MOST_PLAYED_NOISE_DB = 0.0, -8.0  # over the partials, while it learns and when it plays
+#: Noise over the partials: the most that the network can say, and the most that turning it up makes of that; and how
+#: gently it is held there. The wide second knee leaves a noisy sound an axis of noisiness.
+MOST_NOISE_DB, MOST_TURNED_NOISE_DB = -8.0, -5.0
+NOISE_KNEE_DB, TURNED_KNEE_DB = 2.0, 5.0
+#: From this note on less: a high note is little more than one partial, and noise about it is heard as an octave below.
+#: (Half of the recordings above note 84 have 20 dB less noise than tone.)
+LESS_NOISE_NOTE, LESS_NOISE_DB = 72.0, 0.25  # per semitone
 SETTLED_SECONDS, MOST_RISE_DB = 0.5, 3.0  # afterwards a note rises no further than this above what it was before
 MIDDLE_VELOCITY = 0.7  # whose course of level a note has at any touch
 MOST_EVENED_DB = 40.0  # by which a moment is made louder or softer for that
@@ -38,50 +53,74 @@ CENTS_PER_UNIT = 30.0
 class Generator(Decoder):
     """Latent, note and velocity -> a note's spectrum, in tune and as loud as asked at every latent."""
 
-    n_turns = 0
+    sees_turns = False
     loud: Tensor
     loudness: Tensor
 
-    def __init__(self, config: VaeConfig, grid: SpectrumGrid, statistics: Statistics, loudness: np.ndarray) -> None:
+    def __init__(
+        self,
+        config: VaeConfig,
+        grid: SpectrumGrid,
+        statistics: Statistics,
+        loudness: np.ndarray,
+        ceiling_db: np.ndarray,
+    ) -> None:
         super().__init__(config, grid, replace(statistics, stiffness=None))
         self.register_buffer("loud", torch.tensor(loud_weights(grid), dtype=torch.float32))
         self.register_buffer("loudness", torch.tensor(loudness, dtype=torch.float32))
+        self.prominence, self.turning = Prominence(grid, ceiling_db), Turning(grid)
         self.n_settling = max(1, int(np.searchsorted(grid.frame_seconds, SETTLED_SECONDS)))
 
-    def levelled(self, partials_db: Tensor, noise_db: Tensor, note: Tensor, velocity: Tensor) -> tuple[Tensor, Tensor]:
-        """Levels moved to the wanted loudness, with the noise held under the partials."""
-        return self._levelled(partials_db, noise_db, note, velocity, MOST_NOISE_DB)
+    def levelled(
+        self, partials_db: Tensor, noise_db: Tensor, character: Tensor, note: Tensor, velocity: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Levels turned, and moved to the wanted loudness, with single partials and the noise held down."""
+        frequency_hz = self.number * (440.0 * torch.exp((note - 69.0) * 0.057762265))[:, None]
+        partials_db = self.prominence(partials_db, frequency_hz)
+        most_db = -LESS_NOISE_DB * functional.relu(note - LESS_NOISE_NOTE)
+        noise_db = self._held(partials_db, noise_db, MOST_NOISE_DB + most_db, NOISE_KNEE_DB)
+        amounts = character[:, : self.n_turns] / TURN_LENGTH
+        partials_db, noise_db = self.turning(partials_db, noise_db, note, amounts)
+        noise_db = self._held(partials_db, noise_db, MOST_TURNED_NOISE_DB + most_db, TURNED_KNEE_DB)
+        return self._at_loudness(partials_db, noise_db, note, velocity)
 
     def forward(self, latent: Tensor, note: Tensor, velocity: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """What the instrument file gives: the colour of its touch on the course of a middle one."""
-        middle = torch.full_like(velocity, MIDDLE_VELOCITY)
-        decoded, usual = self._calm(latent, note, velocity), self._calm(latent, note, middle)
+        middle, character = torch.full_like(velocity, MIDDLE_VELOCITY), latent[:, : self.character_size]
+        decoded, usual = self._calm(character, note, velocity), self._calm(character, note, middle)
         evened_db = (_course_db(usual) - _course_db(decoded)).clamp(-MOST_EVENED_DB, MOST_EVENED_DB)
         louder_db = wanted_db(self.loudness, note, velocity) - wanted_db(self.loudness, note, middle)
         moved_db = (evened_db + louder_db[:, None])[:, None, :]
-        return self.played(latent, note, replace(
-            decoded, partials_db=decoded.partials_db + moved_db, noise_db=decoded.noise_db + moved_db
-        ))  # fmt: skip
+        partials_db, noise_db = decoded.partials_db + moved_db, decoded.noise_db + moved_db
+        if latent.shape[1] > self.character_size:  # behind all laws, so that each number moves what it is fitted to
+            partials_db, noise_db = self.detailed(partials_db, noise_db, latent)
+        return self.played(latent, note, replace(decoded, partials_db=partials_db, noise_db=noise_db))
 
     def _calm(self, latent: Tensor, note: Tensor, velocity: Tensor) -> Decoded:
-        """A note as decoded, but for what bursts out late in it and for noise that leaves it no clear pitch."""
+        """A note as decoded, but for what bursts out late in it."""
         decoded = self.decode(latent, note, velocity)
         course_db = _course_db(decoded)
         most_db = course_db[:, : self.n_settling].amax(dim=1, keepdim=True) + MOST_RISE_DB
         excess_db = functional.relu(course_db - most_db)[:, None, :]
         levels = decoded.partials_db - excess_db, decoded.noise_db - excess_db
-        partials_db, noise_db = self._levelled(*levels, note, velocity, MOST_PLAYED_NOISE_DB)
+        partials_db, noise_db = self._at_loudness(*levels, note, velocity)
         return replace(decoded, partials_db=partials_db, noise_db=noise_db)
 
-    def _levelled(
-        self, partials_db: Tensor, noise_db: Tensor, note: Tensor, velocity: Tensor, most_noise_db: float
+    def _held(self, partials_db: Tensor, noise_db: Tensor, most_db: Tensor, knee_db: float) -> Tensor:
+        """Noise, lowered where it drowns the partials."""
+        over_db = _db(self._loud(noise_db)) - _db(0.5 * self._loud(partials_db)) - most_db
+        return noise_db - (knee_db * functional.softplus(over_db / knee_db))[:, None, None]
+
+    def _at_loudness(
+        self, partials_db: Tensor, noise_db: Tensor, note: Tensor, velocity: Tensor
     ) -> tuple[Tensor, Tensor]:
-        tonal = 0.5 * (_power(partials_db).sum(1) @ self.loud)
-        noisy = _power(noise_db).sum(1) @ self.loud
-        excess_db = functional.relu(_db(noisy) - _db(tonal) - most_noise_db)
-        level_db = _db(tonal + noisy * torch.exp(-0.2302585093 * excess_db))
+        level_db = _db(0.5 * self._loud(partials_db) + self._loud(noise_db))
         missing_db = (wanted_db(self.loudness, note, velocity) - level_db)[:, None, None]
-        return _bounded(partials_db + missing_db), _bounded(noise_db - excess_db[:, None, None] + missing_db)
+        return _bounded(partials_db + missing_db), _bounded(noise_db + missing_db)
+
+    def _loud(self, level_db: Tensor) -> Tensor:
+        """Power of what counts for loudness: `[N, C, T]` -> `[N]`."""
+        return _power(level_db).sum(1) @ self.loud
 
 
 def _bounded(level_db: Tensor) -> Tensor:
@@ -132,26 +171,17 @@ def loudness_law(table: NoteTable) -> np.ndarray:
     return np.array([np.median(rest - shape @ curve), *curve, law])
 
 
-class Gan(Coder):
-    """Generator, discriminator, and what is found when both are done: an encoder, and a place for each group."""
+class Gan(Pointed):
+    """Generator, discriminator, encoder, and a place for each group of recordings."""
 
     decoder: Generator
-    points: Tensor
 
     def __init__(self, config: VaeConfig, grid: SpectrumGrid, statistics: Statistics, table: NoteTable) -> None:
         super().__init__(config, grid)
-        self.decoder = Generator(config, grid, statistics, loudness_law(table))
+        self.decoder = Generator(config, grid, statistics, loudness_law(table), ceiling_of(table))
+        self.points = self.scattered(config, len(table.groups))
         self.discriminator = Discriminator(config, grid)
         self.n_partials = grid.n_partials
-        self.register_buffer("points", torch.zeros(len(table.groups), config.latent_size))
-
-    def at_points(self, group: Tensor) -> Tensor:
-        """Latents of notes of known groups `[N]`: `[N, Z]`, without detail."""
-        return self.points[group]
-
-    def group_places(self) -> Tensor:
-        """The latent of each group, `[G, Z]`."""
-        return self.points
 
     def recorded(self, partials_db: Tensor, noise_db: Tensor, cents: Tensor, note: Tensor) -> Tensor:
         """What the discriminator sees of recordings: `[N, P, T]`, `[N, B, T]`, `[N, T]`, `[N]` -> `[N, P + B + 1, T]`.

@@ -16,17 +16,21 @@ from torch import Tensor
 
 from neuralsynth.training.adversary import disguised, hinge, steepness
 from neuralsynth.training.checkpoints import Run
-from neuralsynth.training.collapse import Health, Reference
+from neuralsynth.training.collapse import MOST_MARGIN, Health, Reference
 from neuralsynth.training.config import GanConfig
 from neuralsynth.training.dataset import NoteTable
+from neuralsynth.training.fit import note_distance
 from neuralsynth.training.gan import Gan
-from neuralsynth.training.losses import Ear
+from neuralsynth.training.losses import Ear, LossWeights, Qualities, divergence, noise_distance, partial_distance
 from neuralsynth.training.optimisation import Schedule, Training
+from neuralsynth.training.vae import Decoded
 
 LAZY_STEPS = 8  # between two looks at the steepness
 RATE_SHARE = 0.5  # of the learning rate that a VAE would have
 SLOWER, STEEPER = 0.5, 4.0  # learning rate and price of steepness, each time the training went back
+EARLY_LOOKS = 100  # at a whole training, were it looked at as often as in its first tenth
 MOST_RETURNS = 4  # before the end; one that is lost even then comes to its best there
+RECOGNITION = 0.1  # price of not hearing where a generated note lies
 COMPARED, COMPARED_VELOCITY = 48, 0.7  # latents whose notes are compared, and their velocity
 
 
@@ -43,23 +47,56 @@ class GanTraining(Training):
         super().__init__(gan, average, ear, schedule)
         self.config, self.reference = config, Reference(reference)
         self.health = Health(0.0, 0.0, 0.0, 0.0)
-        self.returns, self.best_coverage = 0, 0.0
+        self.returns, self.best_coverage, self.margin = 0, 0.0, 0.0
+        self.qualities, self.weights = Qualities(ear.grid), LossWeights()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam without momentum for generator and discriminator; the encoder learns later."""
-        players = [*self.network.decoder.parameters(), *self.network.discriminator.parameters()]
-        return torch.optim.Adam(players, lr=self.schedule.learning_rate, betas=(0.0, 0.99))
+        """Adam without momentum for all networks together."""
+        return torch.optim.Adam(self.network.parameters(), lr=self.schedule.learning_rate, betas=(0.0, 0.99))
 
     def rate(self, step: int) -> float:
         """Learning rate of a step: slower than a VAE's, and slower still after each return."""
         return RATE_SHARE * self.schedule.rate(step) * SLOWER**self.returns
 
     def loss(self, batch: dict[str, Tensor], step: int) -> tuple[Tensor, dict[str, float]]:
-        """What generator and discriminator pay for one batch, together."""
+        """What generator, discriminator and encoder pay for one batch, together."""
         gan, note, velocity = self.network, batch["note"], batch["velocity"]
         real = gan.recorded(batch["partials_db"], batch["noise_db"], batch["cents"], note)
-        latent = torch.randn(len(note), gan.points.shape[1])
-        fake = gan.generated(gan.decoder.decode(latent, note, velocity))
+        n, w = len(note), self.weights
+        mean, log_variance = gan.encode(batch["partials_db"], batch["noise_db"], note, velocity)
+        drawn = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
+        places = gan.place(batch["group"], batch["other"], batch["share"], batch["turned"])
+        known = n // 2
+        latent = torch.randn(n, mean.shape[1])
+        every = torch.cat([latent, places[:known], drawn[known:]])
+        decoded = gan.decoder.decode(every, note.repeat(2), velocity.repeat(2))
+        invented, copied = (_part(decoded, rows) for rows in (slice(0, n), slice(n, None)))
+        fake = gan.generated(invented)
+        deceived, against = self._against_each_other(real, fake, note, velocity, step)
+        heard, portrait = self._portrait(copied, batch)
+        price = divergence(mean, log_variance, w.free_nats)
+        missed = ((mean - places.detach()) ** 2).sum(1).mean()  # the encoder shall recognise what is known
+        kept_small = w.body * (gan.decoder.body(gan.points) ** 2).mean() * 8.0 + 0.001 * (gan.points**2).sum()
+        prices = w.latent * self.schedule.latent_price(step) * price + w.recognition * missed + kept_small
+        guess, doubt = gan.encode(invented.partials_db.detach(), invented.noise_db.detach(), note, velocity)
+        unheard = (0.5 * ((latent - guess) ** 2 * torch.exp(-doubt) + doubt)).mean()
+        loss = deceived + against + self.config.portrait * (portrait + prices) + RECOGNITION * unheard
+        facts = {
+            "loss": loss,
+            "verdict_gap": against,
+            "play_db": heard[:known].mean(),
+            "latent_db": heard[known:].mean(),
+            "divergence": price,
+            "unheard": unheard,
+        }
+        health = {"coverage": self.health.coverage, "density": self.health.density, "spread": self.health.spread}
+        return loss, {name: float(value.detach()) for name, value in facts.items()} | health
+
+    def _against_each_other(
+        self, real: Tensor, fake: Tensor, note: Tensor, velocity: Tensor, step: int
+    ) -> tuple[Tensor, Tensor]:
+        """What the generator pays for being found out, and the discriminator for its verdicts and its steepness."""
+        gan = self.network
 
         def verdict(rows: Tensor) -> Tensor:
             return gan.discriminator(disguised(rows, gan.n_partials, self.config.disguise), note, velocity)
@@ -68,13 +105,29 @@ class GanTraining(Training):
         deceived = -verdict(fake).mean()
         gan.discriminator.requires_grad_(True)
         on_real, on_fake = verdict(real), verdict(fake.detach())
-        loss = deceived + hinge(on_real, on_fake)
+        self.margin = float((on_real.mean() - on_fake.mean()).detach())
+        against = hinge(on_real, on_fake)
         if self.config.steepness and step % LAZY_STEPS == 0:
             price = self.config.steepness * STEEPER**self.returns
-            loss = loss + 0.5 * LAZY_STEPS * price * steepness(gan.discriminator, real, note, velocity)
-        facts = {"loss": loss, "verdict_real": on_real.mean(), "verdict_generated": on_fake.mean()}
-        health = {"coverage": self.health.coverage, "density": self.health.density, "spread": self.health.spread}
-        return loss, {name: float(value.detach()) for name, value in facts.items()} | health
+            against = against + 0.5 * LAZY_STEPS * price * steepness(gan.discriminator, real, note, velocity)
+        return deceived, against
+
+    def _portrait(self, decoded: Decoded, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """How far notes at known places and at heard ones are from their recordings, at equal loudness.
+
+        Mel distance in dB `[N]`, and what is paid.
+        """
+        gan, w, weights = self.network, self.weights, batch["weights"]
+        louder_db = gan.level_db(decoded.partials_db, decoded.noise_db) - gan.level_db(
+            batch["partials_db"], batch["noise_db"]
+        )
+        levels = {name: batch[name] + louder_db.detach()[:, None, None] for name in ("partials_db", "noise_db")}
+        heard = note_distance(self.ear, decoded, batch | levels)
+        parts = w.partials * partial_distance(decoded, levels["partials_db"], weights)
+        parts = parts + w.noise * noise_distance(decoded, levels["noise_db"], weights)
+        parts = parts + w.movement * ((decoded.cents - batch["cents"]).abs() * weights).sum(1) / weights.sum(1)
+        parts = parts + w.qualities * self.qualities(decoded, *levels.values(), weights, w.brightness_db_per_octave)
+        return heard, (heard + parts).mean()
 
     def score(self, watched: NoteTable) -> float:  # noqa: ARG002 - the reference was chosen from it
         """Share of the watched notes that the averaged generator does not cover."""
@@ -90,7 +143,7 @@ class GanTraining(Training):
         reference, gan = self.reference, self.average.eval()
         note, velocity = torch.from_numpy(reference.note), torch.from_numpy(reference.velocity)
         same = torch.Generator().manual_seed(self.schedule.seed)  # the same latents each time
-        latent = torch.randn(len(note), gan.points.shape[1], generator=same)
+        latent = torch.randn(len(note), gan.decoder.character_size, generator=same)
         partials, _, _, noise = gan.decoder(latent, note, velocity)
         covered = reference.coverage(partials.numpy(), noise.numpy())
         middle, few = float(np.median(reference.note)), latent[:COMPARED]
@@ -107,6 +160,11 @@ class GanTraining(Training):
         verdicts = [gan.discriminator(rows, note, velocity).mean() for rows in (real, fake)]
         gan.train()
         return float(verdicts[0] - verdicts[1])
+
+    def wary(self) -> bool:
+        """Whether to look now: ten times in the first tenth, and as soon as the verdicts of a batch are far apart."""
+        often = max(1, self.schedule.steps // EARLY_LOOKS)
+        return self.step % often == 0 and (self.step <= 0.1 * self.schedule.steps or not self.margin <= MOST_MARGIN)
 
     def rescue(self, run: Run) -> str | None:
         """Go back to the best checkpoint if the training is lost, and say why."""
@@ -131,3 +189,7 @@ class GanTraining(Training):
         """Go on from a checkpoint."""
         super().restore(state)
         self.returns, self.best_coverage = int(state["returns"]), float(state["best_coverage"])
+
+
+def _part(decoded: Decoded, rows: slice) -> Decoded:
+    return Decoded(decoded.partials_db[rows], decoded.noise_db[rows], decoded.cents[rows], decoded.ratios[rows])

@@ -80,6 +80,10 @@ class Training(LightningModule):
         """Called after each score: go back to the best checkpoint if the training is lost; says why, else None."""
         return None
 
+    def wary(self) -> bool:
+        """Called after each step: whether the training is to be scored now, out of turn."""
+        return False
+
     @property
     def step(self) -> int:
         """Steps done since the very start, over all resumptions."""

@@ -17,7 +17,7 @@ from neuralsynth.training.dataset import NoteTable
 from neuralsynth.training.detail import details_of
 from neuralsynth.training.encoder import Coder
 from neuralsynth.training.texture import measure_texture
-from neuralsynth.training.vae import Vae
+from neuralsynth.training.vae import Pointed
 
 MIN_LOOP_SECONDS = 0.7
 
@@ -76,20 +76,20 @@ def traits_of(table: NoteTable) -> Traits:
 
 
 @torch.no_grad()
-def named_axes(vae: Vae, table: NoteTable) -> dict[str, LatentAxis]:
+def named_axes(coder: Pointed, table: NoteTable) -> dict[str, LatentAxis]:
     """The turns as axes, with what they do at the first group's point; one that does not do as it says is left out."""
-    vae.eval()
+    coder.eval()
     own = table.by_group()[0]
     pick = np.linspace(0, len(own.note) - 1, min(6, len(own.note))).round().astype(int)
     note, velocity = np.sort(own.note)[pick], np.full(len(pick), np.median(own.velocity))
-    axes, point = {}, vae.group_places().detach()[0]
+    axes, point = {}, coder.group_places().detach()[0]
     for index, (name, is_turned) in enumerate(zip(TURNS, turnable(table), strict=True)):
         if not is_turned:
             continue
-        ends, values = (vae.turn_step(index, -1.0), vae.turn_step(index, 1.0)), []
+        ends, values = (coder.turn_step(index, -1.0), coder.turn_step(index, 1.0)), []
         for offset in ends:
             latent = (point + offset).expand(len(pick), -1)
-            outputs = vae.decoder(latent, *(torch.tensor(x, dtype=torch.float32) for x in (note, velocity)))
+            outputs = coder.decoder(latent, *(torch.tensor(x, dtype=torch.float32) for x in (note, velocity)))
             values.append(np.median([told[name] for told in described(note, outputs, table.grid)]))
         if values[1] > values[0]:
             low, high = (rounded(end) for end in ends)

@@ -168,7 +168,7 @@ class _Job:
         torch.set_num_threads(fastest)
         budget = 60.0 * self.config.minutes
         reserve = min(max(RESERVE_SECONDS, LEAST_RESERVE * budget), MOST_RESERVE * budget)
-        left = (budget - (time.monotonic() - self.started) - reserve) * (1.0 - self.family.finish_share)
+        left = budget - (time.monotonic() - self.started) - reserve
         enough = max(LEAST_MOST_STEPS, MOST_STEPS_PER_RECORDING * len(self.data.train.note))
         return int(np.clip(left / (seconds[fastest] * STEP_OVERHEAD), MIN_STEPS, enough))
 
@@ -224,7 +224,7 @@ class _Job:
     def _finish(self, module: Training, warned: tuple[str, ...]) -> TrainResult:
         """Name points and axes, export, and tell."""
         coder = module.average.eval()
-        self.family.finish(coder, module.step)
+        self.family.finish(coder)
         score = play_score(coder, self.ear, self._watched())
         spec = self._spec(coder, module.step, learn_detail(coder, self.data.train))
         agreement = export_instrument(coder.decoder, spec, self.output)

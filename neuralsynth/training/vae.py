@@ -67,6 +67,7 @@ class Decoder(nn.Module):
     """Latent, note and velocity -> a note's spectrum; `forward` gives what the instrument file promises."""
 
     n_turns = N_TURNS  # of the latent's first numbers, which are not the instrument's own
+    sees_turns = True  # whether the network is told of them
     number: Tensor
     mean_partials_db: Tensor
     mean_noise_db: Tensor
@@ -80,7 +81,7 @@ class Decoder(nn.Module):
         size, self.character_size = config.condition_size, config.latent_size
         own = config.latent_size - self.n_turns
         self.condition = nn.Sequential(
-            nn.Linear(config.latent_size + self.features.size, size),
+            nn.Linear((config.latent_size if self.sees_turns else own) + self.features.size, size),
             nn.LeakyReLU(0.1),
             nn.Linear(size, size),
             nn.LeakyReLU(0.1),
@@ -173,7 +174,8 @@ class Decoder(nn.Module):
     def decode(self, latent: Tensor, note: Tensor, velocity: Tensor) -> Decoded:
         """`[N, Z]`, `[N]`, `[N]` (0..1) -> decibels; the detail of the latent may be left out."""
         character = latent[:, : self.character_size]
-        condition = self.condition(torch.cat([character, self.features(note, velocity)], dim=1))
+        seen = character if self.sees_turns else self.own(latent)
+        condition = self.condition(torch.cat([seen, self.features(note, velocity)], dim=1))
         x = self.trunk(condition)
         ratios = self.ratios(latent, note)
         frequency_hz = ratios * (440.0 * torch.exp((note - 69.0) * 0.057762265))[:, None]
@@ -182,12 +184,9 @@ class Decoder(nn.Module):
         noise_db = self.mean_noise_db + DB_PER_UNIT * self.noise(x)
         silent = (frequency_hz > HIGHEST_PARTIAL_HZ)[:, :, None]
         partials_db = torch.where(silent, torch.full_like(partials_db, 2.0 * FLOOR_DB), partials_db)
-        partials_db, noise_db = self.levelled(partials_db, noise_db, note, velocity)
+        partials_db, noise_db = self.levelled(partials_db, noise_db, character, note, velocity)
         if latent.shape[1] > self.character_size:
-            moved = self._detail_db(latent[:, self.character_size :])
-            n = self.n_detailed
-            partials_db = torch.cat([partials_db[:, :n] + moved[:, :n], partials_db[:, n:]], dim=1)
-            noise_db = noise_db + moved[:, n:]
+            partials_db, noise_db = self.detailed(partials_db, noise_db, latent)
         cents = 0.1 * self.most_cents * self.movement(x)[:, 0]
         cents = cents - (cents * self.centring).sum(dim=1, keepdim=True)
         return Decoded(partials_db, noise_db, cents, ratios)
@@ -196,7 +195,8 @@ class Decoder(nn.Module):
         self,
         partials_db: Tensor,
         noise_db: Tensor,
-        note: Tensor,  # noqa: ARG002 - for classes below
+        character: Tensor,  # noqa: ARG002 - for classes below
+        note: Tensor,  # noqa: ARG002
         velocity: Tensor,  # noqa: ARG002
     ) -> tuple[Tensor, Tensor]:
         """The levels as they are played, detail apart: here, as the network says them."""
@@ -210,10 +210,13 @@ class Decoder(nn.Module):
         body = torch.bmm(hats(place, self.body.out_features), self.body(self.own(latent))[:, :, None])
         return envelope + body
 
-    def _detail_db(self, detail: Tensor) -> Tensor:
-        """By how much the detail of latents raises partials and bands over time: `[N, D]` -> `[N, P' + B, T]`."""
-        scaled = detail.reshape(-1, *self.detail_scale_db.shape) * self.detail_scale_db
-        return torch.matmul(scaled.transpose(1, 2), self.detail_functions)
+    def detailed(self, partials_db: Tensor, noise_db: Tensor, latent: Tensor) -> tuple[Tensor, Tensor]:
+        """Levels moved by the detail of latents `[N, Z]`: the first partials, and all bands."""
+        n = self.n_detailed
+        scaled = latent[:, self.character_size :].reshape(-1, *self.detail_scale_db.shape) * self.detail_scale_db
+        moved = torch.matmul(scaled.transpose(1, 2), self.detail_functions)
+        partials_db = torch.cat([partials_db[:, :n] + moved[:, :n], partials_db[:, n:]], dim=1)
+        return partials_db, noise_db + moved[:, n:]
 
     def forward(self, latent: Tensor, note: Tensor, velocity: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """What the instrument file gives: partials `[N, T, P]`, ratios `[N, P]`, cents `[N, T]`, noise `[N, T, B]`."""
@@ -232,20 +235,17 @@ def _gain(level_db: Tensor) -> Tensor:
     return torch.where(level_db > FLOOR_DB, gain, torch.zeros_like(gain))
 
 
-class Vae(Coder):
-    """Encoder, decoder, and one learned latent point per group of recordings.
-
-    A note turned by known amounts (`augment.TURNS`) is decoded at its group's point with just these amounts as its
-    first numbers: so the turns do what they are called, each by itself.
-    """
+class Pointed(Coder):
+    """A coder with one learned latent point per group of recordings, whose first numbers are the turns."""
 
     decoder: Decoder
+    points: nn.Parameter  # [G, own]
 
-    def __init__(self, config: VaeConfig, grid: SpectrumGrid, statistics: Statistics, n_groups: int = 1) -> None:
-        super().__init__(config, grid)
-        self.decoder = Decoder(config, grid, statistics)
+    @staticmethod
+    def scattered(config: VaeConfig, n_groups: int) -> nn.Parameter:
+        """Points where nothing was learned yet."""
         apart = 0.3 if n_groups == 1 else 1.0
-        self.points = nn.Parameter(apart * torch.randn(n_groups, config.latent_size - N_TURNS))
+        return nn.Parameter(apart * torch.randn(n_groups, config.latent_size - N_TURNS))
 
     def place(self, group: Tensor, other: Tensor, share: Tensor, turned: Tensor) -> Tensor:
         """Latents of notes mixed from known groups `[N]`, by known shares of the other, and turned by known amounts.
@@ -272,3 +272,16 @@ class Vae(Coder):
     def settle(self) -> None:
         """Tell the decoder where the points lie now."""
         self.decoder.settle(self.points.detach())
+
+
+class Vae(Pointed):
+    """Encoder, decoder, and points.
+
+    A note turned by known amounts (`augment.TURNS`) is decoded at its group's point with just these amounts as its
+    first numbers: so the turns do what they are called, each by itself.
+    """
+
+    def __init__(self, config: VaeConfig, grid: SpectrumGrid, statistics: Statistics, n_groups: int = 1) -> None:
+        super().__init__(config, grid)
+        self.decoder = Decoder(config, grid, statistics)
+        self.points = self.scattered(config, n_groups)

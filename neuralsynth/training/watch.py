@@ -40,7 +40,7 @@ class Keeper(Callback):
         late = time.monotonic() > self.deadline
         if late and module.step < self.steps:
             trainer.should_stop = self.cut_short = True
-        if module.step % self.every == 0 or module.step >= self.steps or self.cut_short:
+        if module.step % self.every == 0 or module.step >= self.steps or self.cut_short or module.wary():
             self.score = module.score(self.watched)
             trouble = module.rescue(self.run)
             self.rescued += [trouble] if trouble else []
