@@ -75,7 +75,7 @@ def measure(model: InstrumentModel, draws: int = 64, n_notes: int = 8, seed: int
     """
     spec = model.spec
     axes = [name for name in spec.axes if name in UNITS]
-    if not axes or spec.kind != "spectral":
+    if not _measurable(model):
         raise UsageError(f"{model.path}: has no axis named {', '.join(UNITS)}; only such can be measured")
     positions = np.random.default_rng(seed).uniform(-1.0, 1.0, (n_notes, draws, len(axes)))
     moves = offsets(spec, axes, positions)
@@ -88,6 +88,11 @@ def measure(model: InstrumentModel, draws: int = 64, n_notes: int = 8, seed: int
         )
         results += ranked(spec.name, point, axes, correlations(positions, described))
     return results
+
+
+def _measurable(model: InstrumentModel) -> bool:
+    """Whether a file has a spectrum and an axis that is named after a descriptor; drums, for one, have no axis."""
+    return model.spec.kind == "spectral" and any(name in UNITS for name in model.spec.axes)
 
 
 def offsets(spec: InstrumentSpec, axes: Sequence[str], positions: np.ndarray) -> np.ndarray:
@@ -138,8 +143,9 @@ def main() -> int:
     options = parser.parse_args()
     results = []
     try:
-        for path in options.instruments or shipped_models():
-            results += measure(InstrumentModel.load(path), options.draws, options.notes, options.seed)
+        models = [InstrumentModel.load(path) for path in options.instruments or shipped_models()]
+        for model in models if options.instruments else filter(_measurable, models):
+            results += measure(model, options.draws, options.notes, options.seed)
     except NeuralSynthError as error:
         print(f"axes: {error}", file=sys.stderr)
         return error.exit_code
