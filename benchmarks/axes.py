@@ -75,7 +75,7 @@ def measure(model: InstrumentModel, draws: int = 64, n_notes: int = 8, seed: int
     """
     spec = model.spec
     axes = [name for name in spec.axes if name in UNITS]
-    if not _measurable(model):
+    if not axes or spec.kind != "spectral":
         raise UsageError(f"{model.path}: has no axis named {', '.join(UNITS)}; only such can be measured")
     positions = np.random.default_rng(seed).uniform(-1.0, 1.0, (n_notes, draws, len(axes)))
     moves = offsets(spec, axes, positions)
@@ -90,9 +90,9 @@ def measure(model: InstrumentModel, draws: int = 64, n_notes: int = 8, seed: int
     return results
 
 
-def _measurable(model: InstrumentModel) -> bool:
-    """Whether a file has a spectrum and an axis that is named after a descriptor; drums, for one, have no axis."""
-    return model.spec.kind == "spectral" and any(name in UNITS for name in model.spec.axes)
+def _is_full(model: InstrumentModel) -> bool:
+    """Whether a file has every axis that can be measured; drums have none, single cycles neither move nor hiss."""
+    return model.spec.kind == "spectral" and set(UNITS) <= set(model.spec.axes)
 
 
 def offsets(spec: InstrumentSpec, axes: Sequence[str], positions: np.ndarray) -> np.ndarray:
@@ -135,7 +135,9 @@ def table(results: Sequence[AxisResult]) -> str:
 def main() -> int:
     """Print the table; 1 if a promise is broken, 2 for a file that cannot be measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("instruments", nargs="*", type=Path, help="instrument files  [default: all shipped]")
+    parser.add_argument(
+        "instruments", nargs="*", type=Path, help="instrument files  [default: shipped ones with every axis]"
+    )
     parser.add_argument("--draws", type=int, default=64, help="positions drawn at every note  [default: 64]")
     parser.add_argument("--notes", type=int, default=8, help="notes over the keyboard  [default: 8]")
     parser.add_argument("--seed", type=int, default=0, help="of the drawn positions  [default: 0]")
@@ -144,7 +146,7 @@ def main() -> int:
     results = []
     try:
         models = [InstrumentModel.load(path) for path in options.instruments or shipped_models()]
-        for model in models if options.instruments else filter(_measurable, models):
+        for model in models if options.instruments else filter(_is_full, models):
             results += measure(model, options.draws, options.notes, options.seed)
     except NeuralSynthError as error:
         print(f"axes: {error}", file=sys.stderr)

@@ -55,7 +55,9 @@ def test_a_network_that_has_learned_nothing_is_brighter_when_turned_so_and_as_lo
     dark, bright = (told(Levels(*(x[i].double().numpy() for x in levels), np.zeros(1)), 60.0)
                     for levels in [(decoded.partials_db, decoded.noise_db)] for i in (0, 1))  # fmt: skip
     assert bright[0] > dark[0] + 0.5
-    louder = 10.0 * torch.log10((10.0 ** (decoded.partials_db / 10.0)).sum(1) @ torch.tensor(np.gradient(TIMES)).float())
+    louder = 10.0 * torch.log10(
+        (10.0 ** (decoded.partials_db / 10.0)).sum(1) @ torch.tensor(np.gradient(TIMES)).float()
+    )
     assert abs(float(louder[1] - louder[0])) < 2.0
 
 
