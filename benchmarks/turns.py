@@ -41,7 +41,7 @@ def measure(name: str, notes: NoteTable, draws: int = 32, n_notes: int = 12, see
 def _told(notes: NoteTable, row: int, amounts: np.ndarray) -> list[float]:
     """Descriptors of a turned recording, in the order of `UNITS`."""
     plain = Levels(*(x[row].astype(np.float64) for x in (notes.partials_db, notes.noise_db, notes.cents)))
-    turned = turned_note(plain, float(notes.note[row]), amounts, notes.grid, notes.sustains)
+    turned = turned_note(plain, float(notes.note[row]), amounts, notes.grid, bool(notes.sustains[row]))
     partials, noise = (10.0 ** (x.T / 20.0) for x in (turned.partials_db, turned.noise_db))
     ratios = stretched_ratios(notes.grid.n_partials, float(notes.inharmonicity[row]))
     answer = describe(partials, ratios, noise, notes.grid, float(notes.note[row]))

@@ -61,6 +61,20 @@ def test_a_slower_fade_is_a_slower_attack_and_an_accent_a_faster_one():
     assert told(6.0 * np.exp(-TIMES / 0.03))["attack"] < told()["attack"] - 1.0
 
 
+@pytest.mark.parametrize("slope", [-150.0, -40.0, 0.0])
+def test_a_louder_accent_is_never_a_slower_attack(slope):
+    attacks = [told(slope * TIMES + db * np.exp(-TIMES / 0.03))["attack"] for db in (0.0, 6.0, 12.0, 18.0, 24.0)]
+    assert np.all(np.diff(attacks) < 0.0), attacks
+
+
+def test_a_short_note_that_rings_on_softly_has_the_attack_of_one_that_does_not():
+    """A struck bar's knock, half as loud again: what is left of it 45 dB below says nothing about its beginning."""
+    short = -180.0 * TIMES
+    for onset in (0.0, fade_db(0.01), 6.0 * np.exp(-TIMES / 0.03)):
+        plain, ringing = told(short + onset), told(np.maximum(short + onset, -45.0 - 20.0 * TIMES))
+        assert ringing["attack"] == pytest.approx(plain["attack"], abs=0.5)
+
+
 @pytest.mark.parametrize("slope", [-30.0, -12.0, 4.0])
 def test_neither_decay_nor_swell_is_an_attack(slope):
     quick = told(fade_db(0.005))["attack"]

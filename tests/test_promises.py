@@ -165,7 +165,7 @@ def table_of(level_step_db=0.0, tilt_step_db=0.0):
     everything = np.full(4, TINY_GRID.n_frames)
     return NoteTable(
         TINY_GRID, partials, noise + louder * level_step_db, out["cents"], np.zeros(4), everything, note,
-        np.float32(velocity / 127.0), np.zeros(4, np.int64), ("tiny",), True, ("",) * 4,
+        np.float32(velocity / 127.0), np.zeros(4, np.int64), ("tiny",), np.ones(4, bool), ("",) * 4,
     )  # fmt: skip
 
 

@@ -392,6 +392,14 @@ def test_batches_depend_on_seed_and_step_alone():
     assert not np.array_equal(one.draw(7).partials_db, one.draw(8).partials_db)
 
 
+@pytest.mark.parametrize(("gap", "mixed"), [(5, True), (19, True), (30, False)])
+def test_notes_between_neighbours_are_mixed_from_them_unless_they_are_too_far_apart(gap, mixed):
+    table = table_of_formants([60, 60 + gap], SpectrumGrid.warped(32, 0.5, 16, 8))
+    batches = augment.Batches(table, 0, 32)
+    notes = np.concatenate([batches.mixed(np.random.default_rng(step)).note for step in range(4)])
+    assert bool(np.any((notes > 61) & (notes < 59 + gap))) is mixed
+
+
 def test_stretched_strings_are_heard_in_tune_in_the_bass():
     """By praat's tracker; without tuning the same note is heard a third of a semitone sharp."""
     import parselmouth

@@ -22,9 +22,10 @@ SAYS = {
 }
 #: The attack is looked for between these moments,
 FIRST_SECONDS, _LAST_SECONDS, _POINTS_PER_OCTAVE = 0.001, 0.3, 8
-#: against the straight course of the level soon after, taken back no further than to here,
-_SOON_SECONDS, _COURSE_FROM_SECONDS = 0.3, 0.05
-_MOST_ACCENT_DB = 12.0  # and never further below the loudest moment than this.
+#: against the straight course of the level soon after (within so many seconds, or a share of what is heard, and so many
+#: dB below its loudest moment: what rings on far below is no measure), taken back no further than to here.
+_SOON_SECONDS, _SOON_SHARE, _CLEAR_DB, _COURSE_FROM_SECONDS = 0.3, 0.3, 40.0, 0.05
+_MOST_ACCENT_DB = 12.0  # above the course; an accent beyond counts for hardly more, but never for less
 _LOUDNESS = 0.6 / 20.0  # decades of loudness per decibel (Stevens 1955)
 #: The attack is over after this, or after a share of the time that the note is heard.
 _AFTER_SECONDS, _AFTER_SHARE = 0.1, 0.2
@@ -81,15 +82,16 @@ def attack_octaves(level_db: np.ndarray, times: np.ndarray) -> float:
     end = float(times[-1])
     seconds = np.exp2(np.arange(np.log2(FIRST_SECONDS), np.log2(min(_LAST_SECONDS, end)), 1.0 / _POINTS_PER_OCTAVE))
     above_db = np.interp(seconds, times, level_db) - _course_db(level_db, times, seconds)
+    above_db = np.where(above_db > 0.0, _MOST_ACCENT_DB * np.tanh(above_db / _MOST_ACCENT_DB), above_db)
     return float(np.sum(1.0 - 10.0 ** (_LOUDNESS * above_db)) / _POINTS_PER_OCTAVE)
 
 
 def _course_db(level_db: np.ndarray, times: np.ndarray, seconds: np.ndarray) -> np.ndarray:
     """The level that the tone would have had at `seconds` without its attack."""
-    highest = float(level_db.max())
-    slope, middle_db, middle = _line(level_db, times, _weights(level_db, times) * np.exp(-times / _SOON_SECONDS))
-    course = middle_db + slope * (np.maximum(seconds, _COURSE_FROM_SECONDS) - middle)
-    return np.maximum(course, highest - _MOST_ACCENT_DB)
+    soon = min(_SOON_SECONDS, _SOON_SHARE * heard_seconds(level_db, times))
+    weight = _weights(level_db, times) * np.exp(-times / soon) * (_heard(level_db, _CLEAR_DB) + 1e-6)
+    slope, middle_db, middle = _line(level_db, times, weight)
+    return middle_db + slope * (np.maximum(seconds, _COURSE_FROM_SECONDS) - middle)
 
 
 def decay_db_per_second(level_db: np.ndarray, times: np.ndarray) -> float:
@@ -112,8 +114,8 @@ def heard_seconds(level_db: np.ndarray, times: np.ndarray) -> float:
     return float(_heard(level_db) @ np.gradient(times))
 
 
-def _heard(level_db: np.ndarray) -> np.ndarray:
-    return np.clip((level_db - float(level_db.max()) + _UNHEARD_DB) / _FADING_DB, 0.0, 1.0)
+def _heard(level_db: np.ndarray, unheard_db: float = _UNHEARD_DB) -> np.ndarray:
+    return np.clip((level_db - float(level_db.max()) + unheard_db) / _FADING_DB, 0.0, 1.0)
 
 
 def _line(level_db: np.ndarray, times: np.ndarray, weight: np.ndarray) -> tuple[float, float, float]:

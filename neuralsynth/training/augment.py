@@ -49,7 +49,8 @@ class Mixing:
     layers: float = 0.2  # share mixed from two velocities
     instruments: float = 0.15  # share mixed from two instruments, where there are several
     turns: bool = True  # whether two thirds of a batch are turned
-    widest_semitones: float = 13.0
+    widest_gap: float = 24.0  # semitones between pitches that are mixed: without, a network leaves the way between them
+    widest_semitones: float = 13.0  # the same between the pitches of two instruments
     label_semitones: float = 0.0  # standard deviation by which a note's label strays from its spectrum
 
 
@@ -64,7 +65,7 @@ class Batches:
         self.table, self.seed, self.size = table, seed, size
         self.mixing = mixing or Mixing()
         self.weights = table.frame_weights()
-        self._pitch_pairs, self._layer_pairs = _pairs(table, self.mixing.widest_semitones)
+        self._pitch_pairs, self._layer_pairs = _pairs(table, self.mixing.widest_gap)
         self._strangers = _strangers(table, self.mixing.widest_semitones)
         notes, counts = np.unique(np.stack([table.group, table.note], 1), axis=0, return_counts=True)
         share = {tuple(n): 1.0 / c**0.5 for n, c in zip(notes, counts, strict=True)}

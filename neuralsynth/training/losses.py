@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from neuralsynth.spectrum import SpectrumGrid
+from neuralsynth.training.blocks import hats
 from neuralsynth.training.config import FLOOR_DB
 from neuralsynth.training.vae import HIGHEST_PARTIAL_HZ, Decoded
 from neuralsynth.units import hz_to_mel, mel_to_hz
@@ -160,14 +161,19 @@ def divergence(mean: Tensor, log_variance: Tensor, free_nats: float) -> Tensor:
 
 
 ATTACK_SECONDS = (0.001, 0.3)
+UNHEARD_DB, FADING_DB = 60.0, 30.0  # under a note's loudest moment: what counts for its course, as in `descriptors`
+N_STRETCHES = 4  # of what is heard of a note, over each of which its mean level is compared
+LOUDNESS = 0.0690776  # per decibel, of a loudness that doubles with 10 dB
 
 
 class Qualities(nn.Module):
     """What axes are named after, told apart: brightness, noisiness, attack, decay (`analysis.descriptors`).
 
     A mel distance hardly notices when weak partials stand in for noise, or when a note is late by a few milliseconds;
-    the turned notes of a batch differ in just that. All are differences of levels frame by frame, or of energies: were
-    a slope compared, one loud frame at the far end could set it right.
+    the turned notes of a batch differ in just that. The course of the level is compared frame by frame, as long as one
+    of the two is heard, so that a note that is soon over counts as much as a long one; and in the large: the mean error
+    over each quarter of the note, and that of the loudness of the attack, whatever the single frames waver by. What is
+    compared in the large never counts more than the frames: no slope, and no loud frame at the far end, sets it right.
     """
 
     octaves: Tensor
@@ -189,11 +195,23 @@ class Qualities(nn.Module):
         with torch.no_grad():
             heard_db = torch.where(decoded.partials_db > FLOOR_DB, partials_db, FLOOR_DB)
             wanted = self._of(heard_db, noise_db, share)
-        floor = wanted[0].amax(dim=1, keepdim=True) - AUDIBLE_DB
-        course = (torch.maximum(found[0], floor) - torch.maximum(wanted[0], floor)).abs()
-        level = 2.0 * (course * share).sum(1) + course @ self.early
         brightness = brightness_db_per_octave * (found[1] - wanted[1]).abs()
-        return level + brightness + (found[2] - wanted[2]).abs()
+        return self._course(found[0], wanted[0], share) + brightness + (found[2] - wanted[2]).abs()
+
+    def _course(self, found_db: Tensor, wanted_db: Tensor, share: Tensor) -> Tensor:
+        """How far two courses of level `[N, T]` are apart, in dB: `[N]`."""
+        highest = wanted_db.amax(dim=1, keepdim=True)
+        found_db, wanted_db = (torch.maximum(x, highest - AUDIBLE_DB) for x in (found_db, wanted_db))
+        missed = found_db - wanted_db
+        with torch.no_grad():
+            total = (_heard(wanted_db, highest) * share).sum(1, keepdim=True)
+            counts = _heard(torch.maximum(found_db, wanted_db), highest) * share / total
+            place = (counts.cumsum(1) - 0.5 * counts).clamp(max=1.0)  # 0..1 over what is heard
+            stretches = hats(place, N_STRETCHES) * counts[:, :, None]
+        frames = 2.0 * (missed.abs() * counts).sum(1) + missed.abs() @ self.early
+        large = 2.0 * (missed[:, :, None] * stretches).sum(1).abs().sum(1)
+        found, wanted = (torch.exp(LOUDNESS * (x - highest)) for x in (found_db, wanted_db))
+        return frames + large + ((found - wanted) @ self.early).abs() / LOUDNESS
 
     def _of(self, partials_db: Tensor, noise_db: Tensor, share: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Level of the partials over time in dB `[N, T]`, brightness in octaves `[N]`, noisiness in dB `[N]`."""
@@ -205,3 +223,8 @@ class Qualities(nn.Module):
         level_db = 4.3429448 * torch.log(power.sum(1) + 1e-12)
         noisiness_db = 4.3429448 * torch.log((noise_energy + 1e-10) / (energy.sum(1) + 1e-10))
         return level_db, brightness, noisiness_db
+
+
+def _heard(level_db: Tensor, highest_db: Tensor) -> Tensor:
+    """How much of each frame is heard, 0..1."""
+    return ((level_db - highest_db + UNHEARD_DB) / FADING_DB).clamp(0.0, 1.0)

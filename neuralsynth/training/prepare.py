@@ -15,6 +15,7 @@ from neuralsynth.analysis.recordings import Recording
 from neuralsynth.errors import CheckpointError, RecordingError
 from neuralsynth.spectrum import SpectrumGrid, mel_band_edges_hz, warped_frame_seconds
 from neuralsynth.training.analyses import analyse_recordings
+from neuralsynth.training.augment import turnable
 from neuralsynth.training.checkpoints import Run
 from neuralsynth.training.config import MIN_RECORDINGS, GanConfig, TrainConfig, VaeConfig, enough
 from neuralsynth.training.cycles import cycle_grid, cycle_table
@@ -149,7 +150,9 @@ def statistics_of(table: NoteTable) -> Statistics:
     stop = max(start + 1, int(np.searchsorted(times, high)))
     curves = [_stiffness(notes) for notes in table.by_group()]
     stiffness = np.array([HARMONIC if curve is None else curve for curve in curves])
-    return Statistics(partials, noise, stiffness if any(c is not None for c in curves) else None, (start, stop))
+    known = stiffness if any(c is not None for c in curves) else None
+    turns = tuple(bool(means) for means in turnable(table))
+    return Statistics(partials, noise, known, (start, stop), turnable=turns)
 
 
 def _stiffness(table: NoteTable) -> np.ndarray | None:

@@ -27,6 +27,7 @@ from neuralsynth.spectrum import SpectrumGrid
 from neuralsynth.training.blocks import BetweenPlaces, GrowingTrunk, NearPlaces, NoteFeatures, hats
 from neuralsynth.training.config import FLOOR_DB, N_TURNS, VaeConfig
 from neuralsynth.training.encoder import DB_PER_UNIT, Coder
+from neuralsynth.training.turning import UsualTurn
 from neuralsynth.units import hz_to_mel
 
 CEILING_DB = 0.0
@@ -51,6 +52,7 @@ class Statistics:
     stiffness: np.ndarray | None  # [G, 3] log B as polynomials in (note - 60) / 24; None where all are harmonic
     centred_frames: tuple[int, int] = (0, 0)  # frames over which `cents` average to zero
     ratios: np.ndarray | None = None  # [G, P] of drums, whose modes are free
+    turnable: tuple[bool, ...] = (True,) * N_TURNS  # which turns mean something for these notes
 
 
 @dataclass
@@ -103,6 +105,8 @@ class Decoder(nn.Module):
         if statistics.ratios is not None:
             log_ratios = torch.log(torch.tensor(statistics.ratios, dtype=torch.float32))
             self.modes = NearPlaces(torch.zeros(len(log_ratios), own), log_ratios)
+        turns = self.sees_turns and self.n_turns and self.modes is None
+        self.usual_turn = UsualTurn(grid, statistics.turnable) if turns else None
         self.most_cents = MOST_CENTS if self.modes is None else MOST_DRUM_CENTS
         self.is_harmonic = statistics.stiffness is None and self.modes is None
         stiffness = statistics.stiffness
@@ -182,6 +186,8 @@ class Decoder(nn.Module):
         by_number, by_frequency = self.by_number(x), self._formants(x, latent, frequency_hz)
         partials_db = self.mean_partials_db + DB_PER_UNIT * (by_number + by_frequency)
         noise_db = self.mean_noise_db + DB_PER_UNIT * self.noise(x)
+        if self.usual_turn is not None:
+            partials_db, noise_db = self.usual_turn(partials_db, noise_db, latent[:, : self.n_turns] / TURN_LENGTH)
         silent = (frequency_hz > HIGHEST_PARTIAL_HZ)[:, :, None]
         partials_db = torch.where(silent, torch.full_like(partials_db, 2.0 * FLOOR_DB), partials_db)
         partials_db, noise_db = self.levelled(partials_db, noise_db, character, note, velocity)
