@@ -41,7 +41,7 @@ FLOORS = [
     ["patch"],
     ["programs", "part"],
     ["channel_voices", "band"],
-    ["performer"],
+    ["performer", "mixer"],
     ["engine"],
     ["instrument"],
     ["envelope_fit", "detail_fit", "latent_search"],

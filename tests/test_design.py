@@ -151,7 +151,7 @@ def test_voices_and_spectra_are_gone_when_their_sound_is_made(shelf):
     gc.collect()
     for made in make_all(work, range(16)):
         assert isinstance(made, Made)
-        alive.append(sum(isinstance(thing, VoicePool | NoteBank) for thing in gc.get_objects()))
+        alive.append(sum(type(thing) in (VoicePool, NoteBank) for thing in gc.get_objects()))
     assert max(alive) <= alive[0] + 2  # without care each sound leaves one or two more, until there are dozens
 
 
