@@ -27,6 +27,8 @@ from neuralsynth.design.asking import Asked, asked_for, read_notes, read_sweep
 from neuralsynth.design.batch import run_batch
 from neuralsynth.design.changes import changed, full_name, knobs_of, values_of
 from neuralsynth.design.crew import make_all
+from neuralsynth.design.frames import n_sounding
+from neuralsynth.design.journal import Journal
 from neuralsynth.design.manifest import read_batch
 from neuralsynth.design.plan import Output
 from neuralsynth.design.selection import Selection, select
@@ -182,6 +184,23 @@ def test_a_large_batch_takes_no_more_memory_than_a_small_one(tmp_path):
         assert [row["index"] for row in rows] == list(range(count))
         assert all(row["fingerprint"] == [float(row["index"] % 7)] * 128 for row in rows)
     assert peaks[5000] - peaks[2100] < 1e6  # bytes; rows and fingerprints that were kept would be 14 MB
+
+
+def test_a_journal_whose_lines_are_nonsense_is_no_reason_to_leave_an_item_out(tmp_path):
+    (tmp_path / "b" / "sounds").mkdir(parents=True)
+    (tmp_path / "b" / "sounds" / "x").write_bytes(b"pebble")
+    wrong = [{"index": i, "file": "sounds/x", "bytes": 6} for i in (-1, 5, 10**30, "two", None)]
+    lines = [*(json.dumps(row) for row in wrong), '{"index": 3, "fi', "[1]", "", "\x00"]
+    (tmp_path / "b" / "journal.jsonl").write_text("\n".join(lines))
+    journal = Journal(tmp_path / "b", 5)
+    assert list(journal.missing()) == [0, 1, 2, 3, 4]
+    assert list(journal) == []
+
+
+@given(st.lists(st.sampled_from([0.0, 0.0, 1e-30, -0.5]), max_size=40))
+def test_a_sound_ends_with_its_last_sample_that_is_not_zero(samples):
+    heard = [i for i, x in enumerate(samples) if x != 0.0]
+    assert n_sounding(np.array(samples, np.float32)) == (heard[-1] + 1 if heard else 0)
 
 
 # ---- broken off

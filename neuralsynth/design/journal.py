@@ -89,9 +89,10 @@ class Journal:
             self._begin_from_manifest()
         for place, row in lines(self._path):
             try:
-                if (self._folder / row["file"]).stat().st_size == row["bytes"]:
-                    self._places[int(row["index"])] = place
-            except (OSError, KeyError, TypeError, ValueError, IndexError):
+                index = int(row["index"])
+                if 0 <= index < len(self._places) and (self._folder / row["file"]).stat().st_size == row["bytes"]:
+                    self._places[index] = place
+            except (OSError, KeyError, TypeError, ValueError):
                 continue
 
     def _begin_from_manifest(self) -> None:
