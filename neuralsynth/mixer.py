@@ -97,9 +97,10 @@ class Mixer:
             for send in self._sends:
                 send.silence(at)
         for i, send in enumerate(self._sends):
-            signal = np.zeros(n, np.float32) if sent is None else sent[i]
-            if not send.rests or signal.any():
-                mix += send.process(now, signal)
+            if sent is not None and sent[i].any():
+                mix += send.process(now, sent[i])
+            elif not send.rests:
+                mix += send.process(now, np.zeros(n, np.float32))
         mix *= self._gain
         self.guard.process(mix)
         if self.guard.found_fault:
