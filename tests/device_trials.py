@@ -11,6 +11,7 @@ import json
 import os
 import random
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -401,6 +402,12 @@ def portaudio_death():
     return result
 
 
+CARD = """{
+    factory.name = support.null-audio-sink  node.name = speakers  media.class = Audio/Sink  audio.position = [ FL FR ]
+    object.linger = true
+}"""
+
+
 @trial
 def pipewire_notes():
     """Notes at known frames, by a probe of our own."""
@@ -429,6 +436,49 @@ def pipewire_notes():
     }
     backend.close()
     return result
+
+
+@trial
+def pipewire_anew():
+    """The sound card goes and comes back; its ports are made anew in a moment; somebody takes a connection apart."""
+    make, destroy = ["pw-cli", "create-node", "adapter", CARD], ["pw-cli", "destroy", "speakers"]
+    backend, watcher = opened(), jack.Client("watcher", no_start_server=True)
+    watcher.activate()
+    own = backend.client_name
+    found = []
+
+    def stand():  # asked for seldom: connections are looked at when nothing has changed for a while
+        backend.connections  # noqa: B018 - as the engine does all the time
+        time.sleep(0.1)
+        return all(watcher.get_all_connections(f"{own}:out_{n}") for n in (1, 2))
+
+    def pw_cli(command):
+        subprocess.run(command, check=True, capture_output=True, timeout=10)
+
+    found.append(until(stand))
+    pw_cli(destroy)
+    until(lambda: not watcher.get_ports("speakers:"))
+    time.sleep(1)
+    found.append(backend.connections)
+    pw_cli(make)
+    found.append(until(stand))
+    time.sleep(1)
+    pw_cli(destroy)
+    pw_cli(make)
+    time.sleep(1)
+    found.append(until(stand))
+    found.append(not until(lambda: not stand(), 1))
+    found.append(until(lambda: is_disconnected(watcher, f"{own}:out_2", "speakers:playback_FR")))
+    until(stand, 3)  # nobody makes it again
+    found.append(backend.connections)
+    backend.close()
+    return found
+
+
+def is_disconnected(client, source, destination):
+    with contextlib.suppress(jack.JackError):
+        client.disconnect(source, destination)
+    return all(port.name != destination for port in client.get_all_connections(source))
 
 
 def is_connected(client, source, destination):

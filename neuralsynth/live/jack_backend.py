@@ -17,7 +17,7 @@ from neuralsynth.events import Event
 from neuralsynth.live.backend import Process
 from neuralsynth.live.careful import within
 from neuralsynth.live.jack_client import ANSWER_SECONDS, NEXT, import_jack, is_pipewire, let_go, new_client
-from neuralsynth.live.jack_patchbay import OUTPUTS, Patchbay
+from neuralsynth.live.jack_patchbay import OUTPUTS, Patchbay, other_end
 
 STALL_SECONDS = 2.0  # a server that asks for nothing for so long is taken for dead
 SETTLED_SECONDS = 0.5  # how long connections have to stand still before they are remembered
@@ -65,6 +65,7 @@ class JackBackend:
 
     def _forget(self) -> None:
         self._pending: tuple[str, ...] = ()
+        self._registered: set[str] = set()  # ports that came since the last look at connections
         self._has_speakers = True  # or need not look for them any more
         self._is_lost = self._is_freewheeling = self._is_busy = False
         self._xruns = self._asked_samples = 0
@@ -102,6 +103,7 @@ class JackBackend:
         client.set_freewheel_callback(self._on_freewheel)
         client.set_xrun_callback(self._on_xrun)
         client.set_graph_order_callback(self._on_graph)
+        client.set_port_registration_callback(self._on_port)
 
     def _learn_block_size(self, client) -> None:
         """Be asked for a first block, for PipeWire tells the block size that we wish for.
@@ -144,8 +146,10 @@ class JackBackend:
         if not wanted and self._connects:
             wanted = (*patchbay.to_speakers(), *patchbay.from_keyboards())
         self._pending = patchbay.connect(wanted)
-        if self._connects and not any(text.startswith(OUTPUTS) for text in patchbay.connections()):
-            patchbay.connect(patchbay.to_speakers())  # another sound card than last time: still be heard
+        if self._connects and not any(text.startswith(OUTPUTS) and patchbay.is_there(text) for text in wanted):
+            self._pending += patchbay.connect(
+                patchbay.to_speakers()
+            )  # another sound card than last time: still be heard
         self._connections = patchbay.connections()
         self._has_speakers = not self._connects or any(text.startswith(OUTPUTS) for text in wanted)
 
@@ -192,7 +196,9 @@ class JackBackend:
     def connections(self) -> tuple[str, ...]:
         """Connections as they last stood for half a second, and those that still wait for their other end.
 
-        A dying server takes connections apart before it says that it dies; therefore the half second.
+        A dying server takes connections apart before it says that it dies; therefore the half second. Connections whose
+        other end went away, or was made anew as PipeWire does when a device changes its profile, wait for it; those
+        that somebody took apart are forgotten.
         """
         patchbay, now = self._patchbay, time.monotonic_ns()
         if patchbay is not None and not self.is_lost and now - self._last_ns < SETTLED_SECONDS * 1e9:
@@ -208,14 +214,18 @@ class JackBackend:
                 self._connections += tuple(text for text in self._pending if text not in waiting)
                 self._pending = waiting
             self._look(patchbay)
-        return (*self._connections, *self._pending)
+        return tuple(dict.fromkeys((*self._connections, *self._pending)))
 
     def _look(self, patchbay: Patchbay) -> None:
         """Read the connections from the server's shared memory, if they changed and stand still."""
         changed = self._changed_ns
         if changed and time.monotonic_ns() - changed > SETTLED_SECONDS * 1e9:
             with contextlib.suppress(import_jack().JackError):
-                self._connections = patchbay.connections()
+                before, self._connections = self._connections, patchbay.connections()
+                registered, self._registered = self._registered, set()
+                gone = [text for text in before if text not in self._connections and text not in self._pending]
+                anew = (text for text in gone if other_end(text) in registered or not patchbay.is_there(text))
+                self._pending += tuple(anew)
                 if changed == self._changed_ns:
                     self._changed_ns = 0
 
@@ -281,6 +291,11 @@ class JackBackend:
 
     def _on_xrun(self, _microseconds: float) -> None:
         self._xruns += 1
+
+    def _on_port(self, port, is_new: bool) -> None:
+        if is_new:
+            self._registered.add(port.name)
+        self._changed_ns = time.monotonic_ns()
 
     def _on_graph(self) -> None:
         self._changed_ns = time.monotonic_ns()

@@ -42,7 +42,10 @@ class Patchbay:
         return [f"{port.name}>{MIDI_INPUT}" for port in ports]
 
     def connect(self, wanted: Iterable[str]) -> tuple[str, ...]:
-        """Make these connections; gives those that cannot be made, because their other end is not there."""
+        """Make these connections; gives those that do not stand yet.
+
+        Their other end is not there, or the server (PipeWire) has not told yet that they stand.
+        """
         return tuple(text for text in wanted if not self._connect(text))
 
     def _connect(self, text: str) -> bool:
@@ -53,8 +56,16 @@ class Patchbay:
         if port is None:
             return True  # no port of ours: nothing to wait for
         try:
-            if not port.is_connected_to(other):
+            if all(found.name != other for found in port.connections):
                 self._client.connect(*((port, other) if port in self.outputs else (other, port)))
+            return any(found.name == other for found in port.connections)
+        except self._refusal:
+            return False
+
+    def is_there(self, text: str) -> bool:
+        """Whether the other end of a connection exists."""
+        try:
+            self._client.get_port_by_name(other_end(text))
         except self._refusal:
             return False
         return True
@@ -70,6 +81,12 @@ class Patchbay:
         if self.midi_in is not None:
             found += [f"{other.name}>{MIDI_INPUT}" for other in self.midi_in.connections]
         return tuple(found)
+
+
+def other_end(text: str) -> str:
+    """The port of another program in a connection."""
+    source, target = _ends(text)
+    return target if source in OUTPUTS else source
 
 
 def _ends(text: str) -> tuple[str, str]:
