@@ -427,8 +427,11 @@ def pipewire_notes():
     probe.connect()
     frames = sorted(random.Random(6).sample(range(24_000), 40))
     until(lambda: probe.run([Event(0, bytes([0x90, 60, 127]))], 4_800).any())  # connections take a moment
-    heard = probe.run([Event(at, bytes([0x90, 60, 1 + i])) for i, at in enumerate(frames)], 28_800)[0]
-    found = [np.flatnonzero(heard == np.float32((1 + i) / 127)) for i in range(len(frames))]
+    for _ in range(3):  # a busy machine may be late for a block of 128 samples, which then is not played
+        heard = probe.run([Event(at, bytes([0x90, 60, 1 + i])) for i, at in enumerate(frames)], 28_800)[0]
+        found = [np.flatnonzero(heard == np.float32((1 + i) / 127)) for i in range(len(frames))]
+        if all(map(len, found)):
+            break
     result = {
         "connections": connections,
         "block_size": backend.block_size,

@@ -30,7 +30,7 @@ wireplumber >/dev/null 2>&1 & W=$!
 trap 'kill -9 $P $W' EXIT
 for i in $(seq 100); do timeout 3 pw-jack jack_lsp 2>&1 | grep -q speakers:playback_FR && break; sleep 0.1; done
 sleep 1  # the session manager makes the ports anew when it takes over
-timeout -k 1 40 "$@"
+PYTHONFAULTHANDLER=1 timeout -s ABRT -k 1 40 "$@"
 """
 
 pytestmark = pytest.mark.skipif(
