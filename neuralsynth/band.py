@@ -52,7 +52,10 @@ class Band:
         self.keyboards = [Keyboard(voices) for voices in self._voices]
         for number, channel in enumerate(self.channels):
             channel.power_on()
-            self.assign(number, self._start.get(number))
+            patch = self._start.get(number)
+            self.patches[number] = None
+            if patch is not None:
+                self.assign(number, patch)
         for part in self.parts.values():
             part.set_tempo(self.now, beats_per_minute)
 

@@ -91,9 +91,10 @@ class Engine:
 
         [audio thread] Takes no lock, touches no file; notes not yet in the bank are decoded here.
         """
+        if n_samples <= self.max_block_size:
+            self._play(events, 0, n_samples, self._voiced)
+            return self._mixer.mix(self._voiced) if n_samples else np.zeros((2, 0), np.float32)
         out = np.zeros((2, n_samples), np.float32)
-        if n_samples == 0:
-            self._play(events, 0, 0, self._voiced)
         done, next_event = 0, 0
         while done < n_samples:
             n = min(self.max_block_size, n_samples - done)

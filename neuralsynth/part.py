@@ -216,7 +216,8 @@ class Part:
 
     def set_tempo(self, now: int, beats_per_minute: float) -> None:
         """Tell the effects the tempo from sample `now` on."""
-        self._tail.change(now, lambda: self.chain.set_tempo(beats_per_minute))
+        if self.patch.preset.effects:
+            self._tail.change(now, lambda: self.chain.set_tempo(beats_per_minute))
 
     def turn_effect(self, now: int, target: str, position: float) -> None:
         """Turn a knob of the effect chain, such as "effects.1.room_size", to a place 0..1 of its travel."""
@@ -275,8 +276,8 @@ class Part:
         return self._tail.rests
 
     def apply_effects(self, now: int, audio: np.ndarray) -> np.ndarray:
-        """Run a rendered block `[2, n]` that begins at `now` through the chain."""
-        return self._tail.process(now, audio)
+        """Run a rendered block `[2, n]` that begins at `now` through the chain; without effects it stays as it is."""
+        return audio if not self.patch.preset.effects else self._tail.process(now, audio)
 
     def _pressure(self, voice: int, channel: Channel, expression: Expression) -> float:
         return max(expression.pressure, channel.key_pressure[self._key[voice]] / 127.0)

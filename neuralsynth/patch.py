@@ -234,16 +234,20 @@ class Patch:
         for i, name in enumerate(self.panel.controls):
             section, _, key = name.partition(".")
             for side, end in enumerate((-1.0, 1.0)):
-                if section == "axes":
-                    step = self._along(key, end) - self._along(key, self.preset.sound.axes.get(key, 0.0))
-                else:
-                    step = self._unit(int(key) - 1, end * LATENT_REACH)
-                directions[1 + 2 * i + side] = self._at(self.latent + step)
+                directions[1 + 2 * i + side] = self._towards(section, key, end)
 
-    def _unit(self, index: int, size: float) -> np.ndarray:
-        step = np.zeros_like(self.latent)
-        step[index] = size
-        return step
+    def _towards(self, section: str, key: str, end: float):
+        """The sounds at an end of a control: of an axis, or of a latent number counted from 1."""
+
+        def layers(keys: Sequence[int]) -> list[list[VoiceSound]]:
+            if section == "axes":
+                step = self._along(key, end) - self._along(key, self.preset.sound.axes.get(key, 0.0))
+            else:
+                step = np.zeros_like(self.latent)
+                step[int(key) - 1] = end * LATENT_REACH
+            return self.bank.layers_at(self.latent + step, keys)
+
+        return layers
 
     def _at(self, latent: np.ndarray):
         def layers(keys: Sequence[int]) -> list[list[VoiceSound]]:

@@ -142,8 +142,11 @@ def _written(folder: Path, made: Made) -> int:
     path = folder / made.row["file"]
     part = path.with_name(f"{path.name}.part-{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(made.data)
+        try:
+            part.write_bytes(made.data)
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part.write_bytes(made.data)
         os.replace(part, path)
     except OSError as error:
         with contextlib.suppress(OSError):

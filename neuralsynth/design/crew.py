@@ -11,6 +11,7 @@ import gc
 import itertools
 import multiprocessing
 import os
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
@@ -20,6 +21,7 @@ from neuralsynth.errors import EnvironmentProblem, MissingExtra, NeuralSynthErro
 
 AT_ONCE = 8  # items in one errand of a worker
 MOST_TRIES = 20  # of an errand whose worker died
+_PAUSE_SECONDS = 0.5
 _AHEAD = 3  # errands waiting for each worker
 
 _work: Work | None = None  # of a worker process
@@ -141,7 +143,7 @@ def _on_cluster(work: Work, indices: Iterable[int], address: str) -> Iterator[Ma
     except (OSError, ValueError, TimeoutError) as error:
         raise EnvironmentProblem(f"{one_line(address, 80)}: no Dask scheduler answers there ({error})") from error
     with client:
-        [shared] = client.scatter([work], broadcast=False, hash=False)
+        shared = _on_a_worker(client, work, address)
         tries: Counter[tuple[int, ...]] = Counter()
         errands = _errands(indices)
         n_workers = max(1, len(client.scheduler_info()["workers"]))
@@ -155,17 +157,38 @@ def _on_cluster(work: Work, indices: Iterable[int], address: str) -> Iterator[Ma
                 distributed.wait(list(waiting), return_when="FIRST_COMPLETED")
             for future in [future for future in waiting if future.status != "pending"]:
                 errand = waiting.pop(future)
-                if future.status == "finished":
-                    yield from future.result()
+                found = _result(future)
+                if found is not None:
+                    yield from found
                     more = next(errands, None)
                 else:
                     tries[errand] += 1
                     if tries[errand] > MOST_TRIES:
                         raise EnvironmentProblem(f"{address}: its workers died {MOST_TRIES} times at the same sounds")
-                    [shared] = client.scatter([work], broadcast=False, hash=False)
+                    shared = _on_a_worker(client, work, address)
                     more = errand
                 if more is not None:
                     waiting[submit(more)] = more
+
+
+def _on_a_worker(client, work: Work, address: str):
+    """The work as a future that a worker holds; one that dies meanwhile makes way for another."""
+    for _ in range(MOST_TRIES):
+        try:
+            [shared] = client.scatter([work], broadcast=False, hash=False)
+        except (OSError, TimeoutError):  # of Dask: the connection was closed, or there is no worker just now
+            time.sleep(_PAUSE_SECONDS)
+        else:
+            return shared
+    raise EnvironmentProblem(f"{address}: no worker of that cluster could be given the work; are there any?")
+
+
+def _result(future) -> list[Made | Failed] | None:
+    """What an errand brought; None if its worker died."""
+    try:
+        return future.result() if future.status == "finished" else None
+    except OSError:  # it died with the result
+        return None
 
 
 def _look_for(address: str) -> None:

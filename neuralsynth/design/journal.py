@@ -57,25 +57,36 @@ class Journal:
         Raises:
             OutputError: the journal cannot be written.
         """
+        with self._writing():
+            file = self._path.open("ab")
+        count = 0
+
+        def note(row: dict[str, Any]) -> None:
+            nonlocal count
+            with self._writing():
+                place = file.tell()
+                file.write(_line(row))
+                self._places[row["index"]] = place
+                count += 1
+                if count % _SYNC_EVERY == 0:
+                    file.flush()
+                    os.fsync(file.fileno())
+
         try:
-            with self._path.open("ab") as file:
+            with self._writing():
                 if file.tell():
                     file.write(b"\n")  # after a line that may have been cut off
-                count = 0
-
-                def note(row: dict[str, Any]) -> None:
-                    nonlocal count
-                    place = file.tell()
-                    file.write(_line(row))
-                    self._places[row["index"]] = place
-                    count += 1
-                    if count % _SYNC_EVERY == 0:
-                        file.flush()
-                        os.fsync(file.fileno())
-
-                yield note
+            yield note
+        finally:
+            with self._writing(), file:
                 file.flush()
                 os.fsync(file.fileno())
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Say whose fault a refusal of the system is."""
+        try:
+            yield
         except OSError as error:
             raise OutputError(f"{self._path}: cannot be written ({error.strerror or error})") from error
 

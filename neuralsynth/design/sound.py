@@ -34,16 +34,16 @@ def rendered(preset: Preset, model: InstrumentModel, note: int, velocity: int, o
     n, release = round(output.seconds * output.sample_rate), round(output.hold_seconds * output.sample_rate)
     waiting = [Event(0, bytes([NOTE_ON, note, velocity])), Event(release, bytes([NOTE_OFF, note, 64]))]
     skip, at = engine.latency_samples, 0
-    audio = np.zeros((2, n + skip), np.float32)
+    audio = np.zeros((output.channels, n + skip), np.float32)
     while at < n + skip and (waiting or not engine.rests):
         size = min(BLOCK_SIZE, n + skip - at)
         due = [event for event in waiting if event.sample < at + size]
         waiting = waiting[len(due) :]
         events = [Event(event.sample - at, event.message) for event in due]
-        audio[:, at : at + size] = engine.process(events, size)
+        block = engine.process(events, size)
+        audio[:, at : at + size] = block if output.channels == 2 else np.float32(0.5) * (block[:1] + block[1:])
         at += size
-    audio = audio[:, skip:]
-    return finished(audio if output.channels == 2 else np.float32(0.5) * (audio[:1] + audio[1:]), output)
+    return finished(audio[:, skip:], output)
 
 
 def finished(audio: np.ndarray, output: Output) -> np.ndarray:
@@ -62,4 +62,4 @@ def finished(audio: np.ndarray, output: Output) -> np.ndarray:
 
 def digest_of(audio: np.ndarray) -> str:
     """By which two renders of the same sound are known to be the same."""
-    return hashlib.sha256(np.ascontiguousarray(audio, "<f4").tobytes()).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(audio, "<f4").data).hexdigest()
