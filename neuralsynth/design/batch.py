@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,7 @@ from neuralsynth.errors import Interrupted, OutputError, UsageError
 from neuralsynth.storage import whole_file
 
 JOB = "job.json"
+_PART = re.compile(r"\.part-\d+$")
 _OWN = (JOURNAL, JSONL, PARQUET, "index.html", JOB)
 
 
@@ -70,6 +72,7 @@ def run_batch(
     """
     _prepare(folder, work, force)
     with locked(folder / "lock"):
+        _sweep(folder)
         journal = Journal(folder, len(work))
         report = BatchReport(str(folder), len(work), 0, len(journal))
         tell = progress or (lambda _done, _total: None)
@@ -135,6 +138,13 @@ def _clear(folder: Path) -> None:
 
 def _is_inside(folder: Path, name: str) -> bool:
     return (folder / name).resolve().is_relative_to(folder.resolve())
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a process that was killed had begun to write; whoever has the lock is the only one at work."""
+    for path in (folder / "sounds").rglob("*.part-*"):
+        if _PART.search(path.name):
+            path.unlink(missing_ok=True)
 
 
 def _written(folder: Path, made: Made) -> int:
