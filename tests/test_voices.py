@@ -264,6 +264,24 @@ def test_a_held_note_of_a_sustaining_sound_lasts_and_a_decaying_one_ends():
     assert struck.n_sounding == 0
 
 
+@pytest.mark.parametrize("last_db", [-45, -70, -90])
+@pytest.mark.parametrize("block", [64, 1000, 4099])
+def test_a_decaying_voice_is_over_when_what_is_left_cannot_be_heard(last_db, block):
+    """Past its frames (2 s) it falls by 13 dB/s, in partials and noise alike, and ends below -100 dBFS."""
+    levels = (10.0 ** (np.linspace(-10.0, last_db, GRID.n_frames) / 20.0)).astype(np.float32)[:, None]
+    noise, partials = np.repeat(levels, GRID.n_bands, 1), np.repeat(levels, GRID.n_partials, 1)
+    pool = pool_of(sustain=None)
+    start(pool, 0, 33, 0, 1.0, VoiceSound(partials, np.arange(1.0, 49.0), np.zeros(GRID.n_frames), noise))
+    last, now = np.zeros(0), 0
+    while pool.n_sounding and now < 9 * RATE:
+        heard = pool.render(now, block)[0]
+        now += block
+        last = np.concatenate([last, heard])[-RATE // 5 :]
+    inaudible_at = 2.0 + (last_db + 100.0) / (1.5 * gain_to_db(np.e))  # seconds
+    assert 0.0 <= now / RATE - inaudible_at < 0.15
+    assert gain_to_db(np.sqrt(np.mean(last**2))) < -80.0  # 64 of them, each below -100 dBFS
+
+
 def test_a_voice_does_not_depend_on_what_was_played_before_reset():
     def chord(pool):
         pool.reset()

@@ -7,6 +7,7 @@ low bands want them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -23,6 +24,8 @@ SAME_DRUM = 0.2
 NOISE_WINDOW_SECONDS = 0.003 * 2.0 ** np.arange(5)
 #: A noise window is this share of the time since the stroke, at least so many periods of its band's width.
 NOISE_GROW, NOISE_LONGEST_SECONDS, NOISE_PERIODS = 0.6, 0.04, 2.0
+#: Mean magnitude of Gaussian noise, of its RMS: magnitudes are distributed after Rayleigh.
+MEAN_MAGNITUDE = 0.5 * math.sqrt(math.pi)
 _AHEAD = 0.42  # of a window: so near to the stroke its middle may come
 
 
@@ -101,7 +104,11 @@ def _spectrum(
 
 
 def noise_levels(audio: np.ndarray, rate: float, times: np.ndarray, band_edges_hz: np.ndarray) -> np.ndarray:
-    """RMS of a sound `[S]` in each band at `times` in seconds: `[T, B]`."""
+    """RMS of a noise `[S]` in each band at `times` in seconds: `[T, B]`.
+
+    It is told from mean magnitudes, as those of noise are distributed: what stands out of a band, as close modes that
+    are no partials do, then raises less what lies between.
+    """
     wanted = np.clip(NOISE_GROW * times, NOISE_WINDOW_SECONDS[0], NOISE_LONGEST_SECONDS)[:, None]
     resolving = np.minimum(NOISE_PERIODS / np.diff(band_edges_hz), NOISE_LONGEST_SECONDS)
     wanted = np.maximum(wanted, resolving)
@@ -111,12 +118,12 @@ def noise_levels(audio: np.ndarray, rate: float, times: np.ndarray, band_edges_h
         frames = np.flatnonzero((choice == i).any(axis=1))
         if len(frames):
             found = np.zeros_like(levels)
-            found[frames] = _band_rms(audio, rate, times, frames, band_edges_hz, float(seconds))
+            found[frames] = _band_levels(audio, rate, times, frames, band_edges_hz, float(seconds))
             levels = np.where(choice == i, found, levels)
     return levels
 
 
-def _band_rms(
+def _band_levels(
     audio: np.ndarray, rate: float, times: np.ndarray, frames: np.ndarray, band_edges_hz: np.ndarray, seconds: float
 ) -> np.ndarray:
     """RMS in bands of some frames with windows of one length, as many as fit between a frame's neighbours: `[F, B]`."""
@@ -135,10 +142,11 @@ def _band_rms(
     start = np.round(np.maximum(centres, _AHEAD * seconds) * rate).astype(int) + size - size // 2
     window = 0.5 - 0.5 * np.cos(2.0 * np.pi * (np.arange(size) + 0.5) / size)
     pieces = np.lib.stride_tricks.sliding_window_view(padded, size)[np.minimum(start, len(padded) - size)]
-    density = np.abs(rfft(pieces * window, 2 * size, axis=1, workers=1)) ** 2 * (2.0 / rate / np.sum(window**2))
-    power = density @ _overlaps(density.shape[1], 0.5 * rate / size, band_edges_hz, 0.5 * rate)
+    magnitude = np.abs(rfft(pieces * window, 2 * size, axis=1, workers=1)) * np.sqrt(2.0 / rate / np.sum(window**2))
+    overlaps = _overlaps(magnitude.shape[1], 0.5 * rate / size, band_edges_hz, 0.5 * rate)
+    means = magnitude @ (overlaps / np.sqrt(np.maximum(overlaps.sum(axis=0), 1e-12)))  # times the root of the width
     first = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    return np.sqrt(np.add.reduceat(power, first, axis=0) / counts[:, None])
+    return np.add.reduceat(means, first, axis=0) / (MEAN_MAGNITUDE * counts[:, None])
 
 
 def _overlaps(n_bins: int, step_hz: float, band_edges_hz: np.ndarray, nyquist_hz: float) -> np.ndarray:

@@ -214,6 +214,12 @@ def _aim_gains(voice, gain, n_planned, n_outputs, numbers, channel, channels, pa
 
 
 @inlined
+def _tail(voice, beyond, numbers):
+    """What is left of a voice so many seconds past its last frame."""
+    return math.exp(-numbers[voice, TAIL_RATE] * max(beyond, 0.0))
+
+
+@inlined
 def _move_level(voice, seconds, beyond, numbers, states, channels, is_modulated, values):
     """Advance the envelope; returns the voice's gain at the plan's end, its level changes by modulation included."""
     channel = states[voice, CHANNEL]
@@ -222,7 +228,7 @@ def _move_level(voice, seconds, beyond, numbers, states, channels, is_modulated,
         D_ENVELOPE, CHANNEL_ENVELOPE, states[voice, STAGE], numbers[voice, LEVEL], seconds,
         is_modulated, channel, channels, values, channels[channel, CHANNEL_RELEASE_FACTOR],
     )  # fmt: skip
-    fade = math.exp(-numbers[voice, TAIL_RATE] * beyond) if beyond > 0.0 else 1.0
+    fade = _tail(voice, beyond, numbers)
     if fade < 1e-5:
         stage, level = OFF, 0.0
     states[voice, STAGE], numbers[voice, LEVEL] = stage, level
@@ -230,6 +236,13 @@ def _move_level(voice, seconds, beyond, numbers, states, channels, is_modulated,
     if is_modulated and values[D_GAIN] != 0.0:
         gain *= math.exp(min(max(values[D_GAIN], -120.0), 24.0) * _NATURAL_PER_DB)
     return gain
+
+
+@inlined
+def _faint(voice, gain, beyond, numbers):
+    """Amplitude in its rows below which nothing of a voice is heard during a plan that ends at `gain`."""
+    before = numbers[voice, LEVEL_BEFORE] * numbers[voice, VELOCITY_GAIN] * _tail(voice, beyond, numbers)
+    return INAUDIBLE / np.float32(min(max(gain, before, 1e-3), 1.0))
 
 
 @inlined
@@ -280,8 +293,7 @@ def plan_voice(voice, now, voices, rows, channels, settings, modulation, texture
     pace = (n_elapsed, n_planned, numbers[voice, PITCH_HZ] / settings[SAMPLE_RATE])
     beyond = position - rows.frame_seconds[-1]
     gain = _move_level(voice, seconds, beyond, numbers, states, channels, is_modulated, values)
-    loudest = max(gain, numbers[voice, LEVEL_BEFORE] * numbers[voice, VELOCITY_GAIN])
-    faint = INAUDIBLE / np.float32(min(max(loudest, 1e-3), 1.0))
+    faint = _faint(voice, gain, beyond - seconds, numbers)
     n_tiles = plan_partials(voice, voices, rows, place, pace, n_gone, faint, settings, scratch, texture, liveliness)
     states[voice, N_TILES] = n_tiles
     plan_noise(voice, voices, rows, place, n_gone, is_modulated, settings, scratch)

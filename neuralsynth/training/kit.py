@@ -26,7 +26,7 @@ MOST_CENTS = 2400.0
 SLOWEST_DB_PER_SECOND, FASTEST_DB_PER_SECOND = -20.0, -400.0  # in which a hit falls on beyond its recording's end
 MIXING = Mixing(neighbours=0.0, layers=0.4, instruments=0.0)
 #: What a training of a kit has where nothing else was chosen.
-_TRAINING: dict[str, Any] = {"n_bands": 64, "n_partials": 32}
+_TRAINING: dict[str, Any] = {"n_bands": 64, "n_partials": 64}
 _MODEL: dict[str, Any] = {"width": 96, "condition_size": 96, "dropout": 0.0}
 
 

@@ -46,9 +46,10 @@ def named_traits(table: NoteTable, name: str) -> dict[str, Traits]:
 
 
 def named_variations(coder: Coder, table: NoteTable, name: str) -> dict[str, list[list[float]]]:
-    """How the hits of each piece of a kit differ from its point: the detail of some of them, softest first.
+    """How the hits of each piece of a kit differ from each other: the detail of some of them, softest first.
 
-    Nothing for notes.
+    The mean of a piece is taken off: what all its hits have in common is the network's to say, which learned it by ear,
+    where details are fitted to the levels of the analysis. Nothing for notes.
     """
     if table.ratios is None:
         return {}
@@ -57,8 +58,9 @@ def named_variations(coder: Coder, table: NoteTable, name: str) -> dict[str, lis
     for group, label in enumerate(point_names(table, name)):
         mine = np.flatnonzero(table.group == group)
         mine = mine[np.argsort(table.velocity[mine], kind="stable")]
-        chosen = mine[np.unique(np.linspace(0, len(mine) - 1, MAX_VARIATIONS).round().astype(int))]
-        found[label] = [[0.0] * coder.decoder.character_size + [round(float(x), 2) for x in details[i]] for i in chosen]
+        apart = details[mine] - details[mine].mean(axis=0)
+        chosen = apart[np.unique(np.linspace(0, len(mine) - 1, MAX_VARIATIONS).round().astype(int))]
+        found[label] = [[0.0] * coder.decoder.character_size + [round(float(x), 2) for x in hit] for hit in chosen]
     return found
 
 
