@@ -3,9 +3,9 @@
 What a network of this size cannot know of a note are mostly the levels of its single partials, which room and body set
 anew for each pitch, and how each of them dies away. So the latent gets numbers for just that: per partial and noise
 band, the weights of a few courses. For notes each course is a span of time, so that the weights are a line of straight
-pieces: ten of them come closer to an unheard note (guitar 1.16, bass 1.5 times the floor) than as many principal
-components of the network's errors (bass 1.7), in which a few large errors speak for all, and what is fitted where a
-note is heard moves what is not. Drums and GANs keep such components (Jolliffe, "Principal Component Analysis", 2002).
+pieces: ten of them come closer to unheard notes (an electric bass's to 1.5 times the floor) than twelve principal
+components of the network's errors (1.7), in which a few large errors speak for all, and what is fitted where a note is
+heard moves what is not. Drums and GANs keep such components (Jolliffe, "Principal Component Analysis", 2002).
 One number more says how stiff the string is in this sound: a bass string that rattles on its frets is harmonic, and
 softly played it is not. At the named points every detail is zero: it serves to come close to one given sound
 (`score`'s reconstruct, `match`), not to play.
