@@ -4,7 +4,9 @@ Between any two named points of an instrument file, and between any two of the f
 walked in 32 equal steps, and a note that both have is played at each of the 33 places: along the straight line through
 latent space between points, through the morph of a preset between files. Reported are the largest step over the mean
 step, in the distance of `neuralsynth.analysis.distance`, and how far any place is from its key by Praat's tracker.
-The noise of all places is drawn from the same numbers, so that the way is measured and not the dice.
+The noise of all places is drawn from the same numbers, so that the way is measured and not the dice; and all begin at
+their first sample, so they are not trimmed to their onsets: a slow tone's onset is found a millisecond later from one
+place to the next, and that would count for more than all that can be heard to change.
 
 Promised: the largest step is at most 3 times the mean one, and every place is within 10 cents. Exit code 1 if not.
 """
@@ -62,7 +64,7 @@ class Way:
 
 def judge(one: str, other: str, note: int, places: Sequence[np.ndarray], sample_rate: int = RATE) -> Way:
     """Measure a way from the sounds at its places, mono `[S]` each, all of `note`."""
-    steps = [distance(a, b, sample_rate) for a, b in pairwise(places)]
+    steps = [distance(a, b, sample_rate, trimmed=False) for a, b in pairwise(places)]
     cents = [abs(praat_cents(loud_part(audio, note, sample_rate), note, sample_rate)) for audio in places]
     most = max(cents) if np.isfinite(cents).all() else float("inf")  # a place without a pitch is out of tune
     largest = int(np.argmax(steps))

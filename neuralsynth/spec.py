@@ -56,17 +56,20 @@ class Detail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the last numbers of the latent describe one sound's own deviation from the model: its *detail*.
 
     There are `n_functions` runs of `n_partials + n_bands` numbers: number `r` of run `k` raises the level of partial
-    (or noise band) `r` by so many times a fixed course over time, in dB. All are zero at every named point.
+    (or noise band) `r` by so many times a fixed course over time, in dB. With `n_stiffness` 1 there is one number more,
+    the last: how much stiffer the string is (the natural logarithm of a factor to its inharmonicity B). All are zero at
+    every named point.
     """
 
     n_functions: int
     n_partials: int
     n_bands: int
+    n_stiffness: int = 0  # 0 or 1
 
     @property
     def size(self) -> int:
         """How many numbers of the latent they are."""
-        return self.n_functions * (self.n_partials + self.n_bands)
+        return self.n_functions * (self.n_partials + self.n_bands) + self.n_stiffness
 
 
 class Waveform(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -325,7 +328,8 @@ def _check_detail(spec: InstrumentSpec, require) -> None:
     if spec.detail is None:
         return
     d, bands = spec.detail, len(spec.band_edges_hz) - 1
-    require(d.n_functions >= 1 and 0 <= d.n_partials <= spec.n_partials and 0 <= d.n_bands <= bands, f"detail is {d}")
+    sized = d.n_functions >= 1 and 0 <= d.n_partials <= spec.n_partials and 0 <= d.n_bands <= bands
+    require(sized and 0 <= d.n_stiffness <= 1, f"detail is {d}")
     require(0 < d.size < spec.latent_size, f"detail takes {d.size} of {spec.latent_size} latent numbers")
 
 

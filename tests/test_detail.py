@@ -21,7 +21,7 @@ from neuralsynth.note_bank import steady
 from neuralsynth.preset import bare_preset
 from neuralsynth.sound.rows import VoiceSound
 from neuralsynth.spec import Detail, InstrumentSpec, Sustain, Traits
-from neuralsynth.spectrum import SpectrumGrid
+from neuralsynth.spectrum import SpectrumGrid, stretched_ratios
 from neuralsynth.training import augment, detail, export, prepare, vae
 from neuralsynth.training.blocks import BetweenPlaces
 from neuralsynth.training.config import N_TURNS, VaeConfig
@@ -114,7 +114,44 @@ def test_the_detail_learned_from_a_networks_errors_takes_most_of_them_away(table
     assert scale.shape == (3, 18) and (scale >= detail.LEAST_SCALE_DB).all() and (scale <= detail.MOST_SCALE_DB).all()
     weights = detail.weights_of(courses, errors, heard)
     left = (errors - np.einsum("mrk,kt->mrt", weights, courses)) * heard
-    assert np.abs(left).sum() < 0.3 * np.abs(errors * heard).sum()
+    assert np.abs(left).sum() < 0.4 * np.abs(errors * heard).sum()
+
+
+@pytest.mark.parametrize("n", [1, 3, 10])
+def test_each_course_of_the_detail_is_a_span_of_time_and_leaves_what_is_beyond_its_neighbours(n):
+    courses = detail.spans(GRID.frame_seconds, n)
+    assert courses.shape == (n, GRID.n_frames) and np.allclose(courses.sum(axis=0), 1.0)
+    peaks = courses.argmax(axis=1)
+    assert np.all(np.diff(peaks) > 0) and courses[0, 0] == 1.0 and courses[-1, -1] == 1.0
+    for k in range(n - 2):
+        assert not courses[k, peaks[k + 2] :].any() and not courses[k + 2, : peaks[k] + 1].any()
+
+
+@pytest.fixture(scope="module")
+def stiff(table, tmp_path_factory):
+    """A model of a decaying string whose recordings are as stiff as a piano's."""
+    strings = replace(table, inharmonicity=np.full(len(table.note), 4e-4), sustains=np.zeros(len(table.note), bool))
+    made, found = network(strings)
+    assert found == Detail(3, 10, 8, 1)
+    spec = InstrumentSpec(
+        family="vae", name="stiff", sample_rate=RATE, frame_seconds=list(map(float, GRID.frame_seconds)),
+        band_edges_hz=list(map(float, GRID.band_edges_hz)), n_partials=16, latent_size=8 + found.size, detail=found,
+        points={"a": [0.0] * 8}, default_point="a", note_low=45, note_high=75, velocity_low=90, velocity_high=90,
+        licence="CC0-1.0", origin="made",
+    )  # fmt: skip
+    path = tmp_path_factory.mktemp("stiff") / "stiff.onnx"
+    assert export.export_instrument(made.decoder, spec, path) >= 90.0
+    return InstrumentModel.load(path)
+
+
+@pytest.mark.parametrize("inharmonicity", [0.0, 5e-5, 4e-4, 1.5e-3])
+def test_the_detail_makes_a_string_as_stiff_as_it_is_in_the_sound(stiff, inharmonicity):
+    plain = np.zeros(stiff.spec.latent_size)
+    target = replace(decoded(stiff, plain), ratios=stretched_ratios(16, inharmonicity))
+    found = fit_detail(stiff, target, GRID.n_frames, plain, 60.0, 90 / 127.0)
+    ratios = decoded(stiff, found).ratios
+    assert 1200.0 * np.abs(np.log2(ratios / ratios[0] / target.ratios)).max() < 1.5
+    assert found[-1] == pytest.approx(np.log(max(inharmonicity, 1e-9) / 4e-4), abs=0.2) or inharmonicity == 0.0
 
 
 def test_the_character_alone_can_be_decoded_and_a_preset_may_leave_the_detail_out(detailed, tmp_path):
@@ -250,6 +287,7 @@ def test_a_nameless_place_takes_sustain_from_the_nearest_point_and_range_from_th
         ({"traits": {"tiny": Traits(50, 60, 3, 4, Sustain(0.1, 99.0))}}, "sustain"),
         ({"detail": Detail(1, 1, 1)}, "detail takes 2 of 2"),
         ({"detail": Detail(1, 99, 0)}, "detail is"),
+        ({"detail": Detail(1, 1, 0, 2)}, "detail is"),
         ({"detail": Detail(1, 1, 0)}, "does not have 1 numbers"),
     ],
 )

@@ -32,6 +32,11 @@ def test_a_delay_does_not_count(note):
     assert distance(note, np.concatenate([np.zeros(round(0.1 * RATE)), note]), RATE) < 0.05
 
 
+def test_a_late_beginning_counts_where_sounds_are_known_to_begin_together(note):
+    late = np.concatenate([np.zeros(round(0.1 * RATE)), note])
+    assert distance(note, late, RATE, trimmed=False) > 1.0 and distance(note, note, RATE, trimmed=False) == 0.0
+
+
 def test_a_constant_offset_does_not_count(note):
     assert distance(note, note + 0.01, RATE) < 0.2
 

@@ -10,6 +10,7 @@ import soundfile
 from benchmarks import axes, dynamics, morph, turns
 from neuralsynth.analysis.descriptors import UNITS
 from neuralsynth.analysis.files import checked_digest
+from neuralsynth.analysis.signal import find_onset_seconds
 from neuralsynth.instrument import Instrument
 from neuralsynth.model import InstrumentModel
 from neuralsynth.spec import LatentAxis, Provenance
@@ -127,6 +128,17 @@ def test_an_even_way_holds_and_a_jump_does_not():
     jump = way_of(keys, np.r_[np.linspace(0.5, 0.7, 9), np.linspace(1.3, 1.5, 8)])
     assert jump.ratio > morph.LARGEST_OVER_MEAN and not jump.holds
     assert jump.at == pytest.approx(9 / 16)
+
+
+def test_a_slow_tone_that_is_found_a_millisecond_later_is_no_jump():
+    """A fade grows slower from place to place, so that the onset moves by whole milliseconds, now and then."""
+    tone = synthetic_note(note_to_hz(57), np.exp(-np.arange(8.0)), 0.5, RATE, attack_seconds=1e-3, lead_seconds=0.0)
+    seconds = np.arange(len(tone)) / RATE
+    tone += 1e-3 * np.random.default_rng(1).standard_normal(len(tone))
+    places = [tone * (1.0 - np.exp(-seconds / rise)) ** 2 for rise in np.linspace(0.03, 0.05, 17)]
+    onsets = [find_onset_seconds(place, RATE) for place in places]
+    assert 0 < len(set(onsets)) - 1 < 8
+    assert morph.judge("a", "b", 57, places, RATE).ratio < 1.5
 
 
 def test_one_place_out_of_tune_breaks_the_promise():

@@ -92,6 +92,22 @@ def test_what_rings_on_after_a_note_is_over_costs():
     assert price(ringing, over) > price(over - 1.0, over) + 5.0
 
 
+def test_the_same_tilt_costs_more_where_the_second_partial_is_hardly_there_than_its_brightness_moves():
+    """What a tilt does to the brightness of a note that is nearly one partial is little, and is what it has."""
+    costs, moved = [], []
+    for levels in (PARTIALS, torch.tensor([0.0, -34.0, -46.0, -52.0])[:, None]):
+        tilted = levels + 2.5 * torch.log2(torch.arange(1.0, 5.0))[:, None]
+        weights, noise = torch.ones(1, len(T)), torch.full((1, 8, len(T)), -80.0)
+        plain, found = ((x - 20.0).expand(-1, len(T))[None] for x in (levels, tilted))
+        decoded = vae.Decoded(found, noise, torch.zeros(1, len(T)), torch.ones(1, 4))
+        asked = [losses.Qualities(COURSES)(decoded, plain, noise, weights, price) for price in (40.0, 0.0)]
+        costs.append(float(asked[0] - asked[1]))
+        gains = 10.0 ** (torch.cat([tilted, levels], dim=1) / 20.0)
+        both = (gains / gains.sum(0) * torch.log2(torch.arange(1.0, 5.0))[:, None]).sum(0)
+        moved.append(float(both[0] - both[1]))
+    assert costs[1] / costs[0] > 2.0 * moved[1] / moved[0], (costs, moved)
+
+
 def test_a_wrong_slope_costs_more_than_its_frames_that_waver_as_much():
     wrong = 2.0 * (T - T.mean())
     waver = wrong.abs() * torch.tensor([1.0, -1.0]).repeat(len(T) // 2)

@@ -22,21 +22,24 @@ RESOLUTIONS = {512: 64, 1024: 128, 2048: 128, 4096: 128}
 FLOOR_DB = 80.0
 
 
-def distance(reference: np.ndarray, other: np.ndarray, sample_rate: int) -> float:
+def distance(reference: np.ndarray, other: np.ndarray, sample_rate: int, trimmed: bool = True) -> float:
     """Mean absolute difference in dB of `other` to `reference` (mono `[S]`), 0.0 for equal sounds.
 
-    Both are floored at 80 dB below the reference's maximum. Silence against silence is 0.0.
+    Both are floored at 80 dB below the reference's maximum. Silence against silence is 0.0. Sounds that are known to
+    begin together need not be `trimmed` to their onsets, which are found to a millisecond.
     """
-    reference, other = aligned(reference, other, sample_rate)
+    reference, other = aligned(reference, other, sample_rate, trimmed)
     return float(np.mean([_one_resolution(reference, other, sample_rate, size) for size in RESOLUTIONS]))
 
 
-def aligned(reference: np.ndarray, other: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
+def aligned(
+    reference: np.ndarray, other: np.ndarray, sample_rate: int, trimmed: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
     """Both sounds as they are compared: mean-free, from their onsets on, equally long, `other` at the RMS of the first.
 
-    Mono float64 `[n]` each.
+    Mono float64 `[n]` each; not `trimmed`, they are compared from their first samples on.
     """
-    reference, other = _trimmed(reference, sample_rate), _trimmed(other, sample_rate)
+    reference, other = (_from_onset(x, sample_rate) if trimmed else _mean_free(x) for x in (reference, other))
     n = min(len(reference), len(other))
     reference, other = reference[:n], other[:n]
     own, theirs = np.sqrt(np.mean(reference**2)), np.sqrt(np.mean(other**2))
@@ -45,9 +48,13 @@ def aligned(reference: np.ndarray, other: np.ndarray, sample_rate: int) -> tuple
     return reference, other
 
 
-def _trimmed(audio: np.ndarray, sample_rate: int) -> np.ndarray:
+def _mean_free(audio: np.ndarray) -> np.ndarray:
     audio = np.asarray(audio, dtype=np.float64)
-    audio = audio - np.mean(audio)
+    return audio - np.mean(audio)
+
+
+def _from_onset(audio: np.ndarray, sample_rate: int) -> np.ndarray:
+    audio = _mean_free(audio)
     return audio[round(find_onset_seconds(audio, sample_rate) * sample_rate) :]
 
 

@@ -24,7 +24,7 @@ class VaeConfig:
 
     width: int = 64  # channels of every convolution
     latent_size: int = 0  # numbers of a sound's character, the turns included; 0 fits the number of instruments
-    detail_functions: int = 6  # courses over time by which a sound's detail moves a partial or band; 0 leaves it out
+    detail_functions: int = 10  # courses over time by which a sound's detail moves a partial or band; 0 leaves it out
     detail_partials: int = 64  # partials that have a detail of their own
     condition_size: int = 64  # numbers that carry latent, note and velocity to every block
     note_step: float = 0.0  # semitones between the soft steps in which the network sees a note; 0 fits the folder

@@ -22,6 +22,8 @@ from neuralsynth.training.prepare import Data, statistics_of
 from neuralsynth.training.tuning import tune
 from neuralsynth.training.vae import Vae
 
+MOST_FUNCTIONS = 6  # of a GAN's detail, whose courses are learned: few of them say nearly all
+
 
 class VaeFamily:
     """Variational autoencoders: points are learned with the network, axes by turning notes."""
@@ -73,7 +75,8 @@ class GanFamily:
 
     def network(self) -> Coder:
         """A new network."""
-        table, model = self.data.train, replace(self.config.model, dropout=0.0)
+        n_functions = min(self.config.model.detail_functions, MOST_FUNCTIONS)
+        table, model = self.data.train, replace(self.config.model, dropout=0.0, detail_functions=n_functions)
         return Gan(model, table.grid, statistics_of(table), table)
 
     def training(self, network: Gan, average: Gan, schedule: Schedule) -> Training:

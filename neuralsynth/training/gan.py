@@ -54,6 +54,7 @@ class Generator(Decoder):
     """Latent, note and velocity -> a note's spectrum, in tune and as loud as asked at every latent."""
 
     sees_turns = False
+    learns_courses = True
     loud: Tensor
     loudness: Tensor
 

@@ -27,7 +27,7 @@ SLOWEST_DB_PER_SECOND, FASTEST_DB_PER_SECOND = -20.0, -400.0  # in which a hit f
 MIXING = Mixing(neighbours=0.0, layers=0.4, instruments=0.0)
 #: What a training of a kit has where nothing else was chosen.
 _TRAINING: dict[str, Any] = {"n_bands": 64, "n_partials": 64}
-_MODEL: dict[str, Any] = {"width": 96, "condition_size": 96, "dropout": 0.0}
+_MODEL: dict[str, Any] = {"width": 96, "condition_size": 96, "dropout": 0.0, "detail_functions": 6}
 
 
 def suited(config: TrainConfig) -> TrainConfig:

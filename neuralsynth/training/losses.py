@@ -117,7 +117,7 @@ class LossWeights:
     partials: float = 0.12
     noise: float = 0.06
     qualities: float = 0.15  # per dB of level over time and of noisiness,
-    brightness_db_per_octave: float = 20.0  # and so many for brightness
+    brightness_db_per_octave: float = 40.0  # and so many for brightness
     movement: float = 0.02  # per cent
     latent: float = 0.02  # of the KL divergence per latent number, when warmed up
     free_nats: float = 0.15  # per latent number that cost nothing
@@ -164,6 +164,9 @@ ATTACK_SECONDS = (0.001, 0.3)
 UNHEARD_DB, FADING_DB = 60.0, 30.0  # under a note's loudest moment: what counts for its course, as in `descriptors`
 N_STRETCHES = 4  # of what is heard of a note, over each of which its mean level is compared
 LOUDNESS = 0.0690776  # per decibel, of a loudness that doubles with 10 dB
+#: Squared octaves over which the partials of a usual note are spread, and how much more at most an octave of brightness
+#: counts where they are spread less: a tilt hardly moves the brightness of a note that is nearly one partial.
+USUAL_SPREAD, MOST_BRIGHTNESS = 0.5, 6.0
 
 
 class Qualities(nn.Module):
@@ -195,7 +198,8 @@ class Qualities(nn.Module):
         with torch.no_grad():
             heard_db = torch.where(decoded.partials_db > FLOOR_DB, partials_db, FLOOR_DB)
             wanted = self._of(heard_db, noise_db, share)
-        brightness = brightness_db_per_octave * (found[1] - wanted[1]).abs()
+        more = (USUAL_SPREAD / (wanted[3] + 1e-6)).clamp(1.0, MOST_BRIGHTNESS)
+        brightness = brightness_db_per_octave * more * (found[1] - wanted[1]).abs()
         return self._course(found[0], wanted[0], share) + brightness + (found[2] - wanted[2]).abs()
 
     def _course(self, found_db: Tensor, wanted_db: Tensor, share: Tensor) -> Tensor:
@@ -213,16 +217,21 @@ class Qualities(nn.Module):
         found, wanted = (torch.exp(LOUDNESS * (x - highest)) for x in (found_db, wanted_db))
         return frames + large + ((found - wanted) @ self.early).abs() / LOUDNESS
 
-    def _of(self, partials_db: Tensor, noise_db: Tensor, share: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Level of the partials over time in dB `[N, T]`, brightness in octaves `[N]`, noisiness in dB `[N]`."""
+    def _of(self, partials_db: Tensor, noise_db: Tensor, share: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Level of the partials over time in dB `[N, T]`, and of each note `[N]`: brightness, noisiness in dB, spread.
+
+        Brightness is in octaves, the spread of the partials about it in squared octaves.
+        """
         power = 0.5 * torch.exp(_bounded(partials_db) * 0.2302585093)
         noise_energy = (torch.exp(_bounded(noise_db) * 0.2302585093).sum(1) * share).sum(1)
         energy = (power * share[:, None, :]).sum(2)
         weight = torch.sqrt(energy + 1e-12)
-        brightness = (weight @ self.octaves) / weight.sum(1)
+        weight = weight / weight.sum(1, keepdim=True)
+        brightness = weight @ self.octaves
+        spread = weight @ self.octaves**2 - brightness**2
         level_db = 4.3429448 * torch.log(power.sum(1) + 1e-12)
         noisiness_db = 4.3429448 * torch.log((noise_energy + 1e-10) / (energy.sum(1) + 1e-10))
-        return level_db, brightness, noisiness_db
+        return level_db, brightness, noisiness_db, spread
 
 
 def _heard(level_db: Tensor, highest_db: Tensor) -> Tensor:

@@ -102,6 +102,7 @@ def detail_ways(model: InstrumentModel, encoder: Encoder, table: NoteTable, seed
         note, velocity = float(some.note[i]), float(some.velocity[i])
         fitted = fit_detail(model, spectrum, int(some.n_valid[i]), latent, note, velocity)
         missed.append(fitted[model.spec.character_size :])
+        missed[-1][len(missed[-1]) - model.spec.detail.n_stiffness :] = 0.0  # a drawn sound stays as tuned as the model
     _, strengths, ways = np.linalg.svd(np.array(missed, np.float64), full_matrices=False)
     ways = DETAIL_SHARE * strengths[:N_WAYS, None] / np.sqrt(len(missed)) * ways[:N_WAYS]
     return np.round(ways, 3).tolist()

@@ -40,6 +40,7 @@ LOWEST_TUNED_NOTE, TUNED_STEP, N_TUNED_NOTES = 12.0, 3.0, 37  # 12 … 120
 HARMONIC = np.array([0.0, 0.0, -16.0])  # the stiffness curve of exact harmonics
 MOST_BASS_STIFFNESS, BASS_NOTE = -8.0, 40.0  # log B, and the note from which on it may be more
 MOST_CENTS, MOST_DRUM_CENTS = 200.0, 2400.0  # by which a sound moves around its pitch
+MOST_SHARPER = 0.7  # what a stiffer string is heard sharper by, as the logarithm of a factor
 HIGHEST_RATIO = 900.0  # such partials are beyond hearing at any note
 
 
@@ -70,6 +71,7 @@ class Decoder(nn.Module):
 
     n_turns = N_TURNS  # of the latent's first numbers, which are not the instrument's own
     sees_turns = True  # whether the network is told of them
+    learns_courses = False  # of the detail, instead of a span of time for each
     number: Tensor
     mean_partials_db: Tensor
     mean_noise_db: Tensor
@@ -119,6 +121,7 @@ class Decoder(nn.Module):
         self._keep(grid, statistics)
         self.n_detailed = min(config.detail_partials, grid.n_partials)
         n_functions = min(config.detail_functions, grid.n_frames)
+        self.n_stiffness = 0 if self.is_harmonic or self.modes is not None else min(1, n_functions)
         self.register_buffer("detail_functions", torch.zeros(n_functions, grid.n_frames))
         self.register_buffer("detail_scale_db", torch.zeros(n_functions, self.n_detailed + grid.n_bands))
 
@@ -160,6 +163,8 @@ class Decoder(nn.Module):
         place = (note.clamp(21.0, 108.0) - 60.0) / 24.0
         curve = self.stiffness(self.own(latent))
         exponent = (curve[:, 0] * place + curve[:, 1]) * place + curve[:, 2]
+        if self._is_detailed(latent):
+            exponent = exponent + latent[:, -1]
         # In the bass a stiffer string has no pitch a listener would agree on.
         most = MOST_BASS_STIFFNESS + 0.5 * functional.relu(note - BASS_NOTE)
         inharmonicity = torch.exp(torch.minimum(exponent, most).clamp(-16.0, -3.0))[:, None]
@@ -167,13 +172,22 @@ class Decoder(nn.Module):
         return ratios.clamp(max=HIGHEST_RATIO)
 
     def tuned_ratios(self, latent: Tensor, note: Tensor) -> Tensor:
-        """Partial frequencies over the played pitch, `[N, P]`: `ratios` moved to where the note is heard in tune."""
+        """Partial frequencies over the played pitch, `[N, P]`: `ratios` moved to where the note is heard in tune.
+
+        Where its detail makes a string less stiff, there is less to tune.
+        """
         ratios = self.ratios(latent, note)
         if self.is_harmonic or self.modes is not None:
             return ratios
         place = ((note - LOWEST_TUNED_NOTE) / (TUNED_STEP * (N_TUNED_NOTES - 1))).clamp(0.0, 1.0)
         sharp_cents = (hats(place[:, None], N_TUNED_NOTES)[:, 0] * self.sharp(self.own(latent))).sum(dim=1)
+        if self._is_detailed(latent):
+            sharp_cents = sharp_cents * torch.exp(latent[:, -1].clamp(max=MOST_SHARPER))
         return ratios * torch.exp(-0.00057762265 * sharp_cents.clamp(-200.0, 200.0))[:, None]
+
+    def _is_detailed(self, latent: Tensor) -> bool:
+        """Whether the last number of latents says how much stiffer a string is."""
+        return self.n_stiffness > 0 and latent.shape[1] > self.character_size
 
     def decode(self, latent: Tensor, note: Tensor, velocity: Tensor) -> Decoded:
         """`[N, Z]`, `[N]`, `[N]` (0..1) -> decibels; the detail of the latent may be left out."""
@@ -189,7 +203,7 @@ class Decoder(nn.Module):
         if self.usual_turn is not None:
             partials_db, noise_db = self.usual_turn(partials_db, noise_db, latent[:, : self.n_turns] / TURN_LENGTH)
         silent = (frequency_hz > HIGHEST_PARTIAL_HZ)[:, :, None]
-        partials_db = torch.where(silent, torch.full_like(partials_db, 2.0 * FLOOR_DB), partials_db)
+        partials_db = partials_db.masked_fill(silent, 2.0 * FLOOR_DB)
         partials_db, noise_db = self.levelled(partials_db, noise_db, character, note, velocity)
         if latent.shape[1] > self.character_size:
             partials_db, noise_db = self.detailed(partials_db, noise_db, latent)
@@ -219,7 +233,8 @@ class Decoder(nn.Module):
     def detailed(self, partials_db: Tensor, noise_db: Tensor, latent: Tensor) -> tuple[Tensor, Tensor]:
         """Levels moved by the detail of latents `[N, Z]`: the first partials, and all bands."""
         n = self.n_detailed
-        scaled = latent[:, self.character_size :].reshape(-1, *self.detail_scale_db.shape) * self.detail_scale_db
+        numbers = latent[:, self.character_size : latent.shape[1] - self.n_stiffness]
+        scaled = numbers.reshape(-1, *self.detail_scale_db.shape) * self.detail_scale_db
         moved = torch.matmul(scaled.transpose(1, 2), self.detail_functions)
         partials_db = torch.cat([partials_db[:, :n] + moved[:, :n], partials_db[:, n:]], dim=1)
         return partials_db, noise_db + moved[:, n:]
@@ -238,7 +253,7 @@ class Decoder(nn.Module):
 def _gain(level_db: Tensor) -> Tensor:
     """Decibels to linear amplitude; nothing at or under the floor."""
     gain = torch.exp(level_db.clamp(2.0 * FLOOR_DB, CEILING_DB) * 0.1151292546)
-    return torch.where(level_db > FLOOR_DB, gain, torch.zeros_like(gain))
+    return gain.masked_fill(level_db <= FLOOR_DB, 0.0)
 
 
 class Pointed(Coder):
