@@ -25,8 +25,8 @@ PRESETS = [path.stem for path in shipped_presets()]
 OF_CYCLES = {"single-cycles"}
 #: Drums have no pitch to be in tune with or to be left out by; `benchmarks/drums.py` says how close they come.
 OF_DRUMS = {"drum-kit"}
-#: Points of the GAN's that its encoder takes for a neighbour: it holds what it hears near N(0, I), points lie further out.
-MISHEARD = {("inventions", "clarinet"), ("inventions", "trumpet"), ("inventions", "violin")}
+#: Two points of the GAN's that its encoder takes for a neighbour: it holds what it hears near N(0, I), points lie further out.
+MISHEARD = {("inventions", "clarinet"), ("inventions", "violin")}
 MODELS = [path.stem for path in shipped_models()]
 
 
