@@ -18,7 +18,7 @@ from neuralsynth.checking import one_of, shown
 from neuralsynth.errors import UsageError
 
 #: Two sounds nearer than this, in dB, are one to a listener: see `benchmarks/duplicates.py`.
-DUPLICATE_DB = 0.9
+DUPLICATE_DB = 1.0
 _BLOCK = 512  # rows compared at a time
 _MARGIN = 1e-3  # relative error allowed to the quick products, which only sort out what is far away
 
