@@ -95,6 +95,7 @@ def speed(options: argparse.Namespace) -> None:
         "effects off, flac": Output(effects=False, format="flac"),
         "effects on, wav": Output(),
     }
+    before = {n: torchsynth_rate(options.torchsynth, n) for n in (1, 2)} if options.torchsynth else {}
     print(f"{options.count} sounds of {SECONDS:g} s at {RATE} Hz mono, {options.preset}: written, digested, described")
     with tempfile.TemporaryDirectory(prefix="batch-") as work_folder:
         folder = Path(work_folder) / "batch"
@@ -109,12 +110,18 @@ def speed(options: argparse.Namespace) -> None:
         for index in range(100):
             work.audio(index)
         print(f"  rendering alone (effects on), one process: {100 / (time.perf_counter() - began):6.1f} sounds/s")
-    if options.torchsynth:
+    if options.torchsynth:  # before and after: the speed of a machine that others share changes within minutes
         for threads in (1, 2):
-            command = [options.torchsynth, "-c", _TORCHSYNTH, str(threads)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            rate = float(done.stdout.split()[-1])
-            print(f"  torchsynth Voice, {threads} threads, nothing written: {rate:6.1f} sounds/s")
+            rates = (before[threads], torchsynth_rate(options.torchsynth, threads))
+            print(
+                f"  torchsynth Voice, {threads} threads, nothing written: {min(rates):.1f} to {max(rates):.1f} sounds/s"
+            )
+
+
+def torchsynth_rate(python: str, threads: int) -> float:
+    """Sounds per second of torchsynth's `Voice` at its best batch size."""
+    done = subprocess.run([python, "-c", _TORCHSYNTH, str(threads)], capture_output=True, text=True, check=True)
+    return float(done.stdout.split()[-1])
 
 
 def scale(options: argparse.Namespace) -> None:
