@@ -19,8 +19,6 @@ from neuralsynth.training import export, tuning, vae
 from neuralsynth.training.config import VaeConfig
 
 GRID = SpectrumGrid.warped(32, 0.5, 20, 8)
-DETAIL = Detail(n_functions=2, n_partials=5, n_bands=8)
-Z = 6 + DETAIL.size
 CONFIG = VaeConfig(
     width=16,
     latent_size=6,
@@ -34,6 +32,14 @@ CONFIG = VaeConfig(
 )
 
 
+def detail_of(decoder):
+    return Detail(n_functions=2, n_partials=5, n_bands=8, n_stiffness=decoder.n_stiffness)
+
+
+def latents(n, decoder):
+    return torch.randn(n, 6 + detail_of(decoder).size)
+
+
 def lively(kind):
     """A decoder with lively weights and normalisation statistics, as after training."""
     torch.manual_seed(3)
@@ -41,7 +47,7 @@ def lively(kind):
     means = vae.Statistics(np.full(20, -40.0), np.full(8, -60.0), curve, centred_frames=(8, 24))
     made = vae.Decoder(CONFIG, GRID, means).train()
     for _ in range(20):
-        made(torch.randn(16, Z), torch.rand(16) * 60 + 30, torch.rand(16))
+        made(latents(16, made), torch.rand(16) * 60 + 30, torch.rand(16))
     torch.nn.init.normal_(made.body.weight, std=0.1)
     torch.nn.init.normal_(made.body.bias, std=0.2)
     made.detail_functions.normal_()
@@ -56,10 +62,11 @@ def decoder(request):
 
 
 @pytest.fixture(scope="module")
-def spec():
+def spec(decoder):
+    detail = detail_of(decoder)
     return InstrumentSpec(
         family="vae", name="test", sample_rate=44_100, frame_seconds=list(map(float, GRID.frame_seconds)),
-        band_edges_hz=list(map(float, GRID.band_edges_hz)), n_partials=20, latent_size=Z, detail=DETAIL,
+        band_edges_hz=list(map(float, GRID.band_edges_hz)), n_partials=20, latent_size=6 + detail.size, detail=detail,
         points={"a": [0, 0, 0, 0, 0.1, 0]}, default_point="a", note_low=30, note_high=90, velocity_low=40, velocity_high=110, licence="CC0-1.0", origin="made",
     )  # fmt: skip
 
@@ -70,7 +77,7 @@ def test_parity_holds_at_batch_sizes_other_than_the_exported_one(decoder, spec, 
     model = InstrumentModel.load(tmp_path / "a.onnx")
     for n in (1, 7, 50):
         rng = np.random.default_rng(n)
-        inputs = rng.standard_normal((n, Z)), rng.uniform(30, 90, n), rng.uniform(0, 1, n)
+        inputs = rng.standard_normal((n, spec.latent_size)), rng.uniform(30, 90, n), rng.uniform(0, 1, n)
         inputs = [x.astype(np.float32) for x in inputs]
         found = model.decode(*inputs)
         with torch.no_grad():
@@ -123,7 +130,7 @@ def test_notes_beyond_the_range_and_wild_latents_stay_finite_and_bounded(decoder
     export.export_instrument(decoder, spec, tmp_path / "a.onnx")
     model = InstrumentModel.load(tmp_path / "a.onnx")
     rng = np.random.default_rng(0)
-    latent = (8 * rng.standard_normal((64, Z))).astype(np.float32)
+    latent = (8 * rng.standard_normal((64, spec.latent_size))).astype(np.float32)
     found = model.decode(latent, rng.uniform(0, 127, 64).astype(np.float32), rng.uniform(0, 1, 64).astype(np.float32))
     for value in (found.partials, found.noise, found.cents, found.ratios):
         assert np.isfinite(value).all()
@@ -132,7 +139,7 @@ def test_notes_beyond_the_range_and_wild_latents_stay_finite_and_bounded(decoder
 
 def test_partials_beyond_hearing_are_silent(decoder):
     with torch.no_grad():
-        partials, ratios, _, _ = decoder(torch.zeros(1, Z), torch.tensor([100.0]), torch.tensor([1.0]))
+        partials, ratios, _, _ = decoder(torch.zeros(1, 6), torch.tensor([100.0]), torch.tensor([1.0]))
     hz = 440.0 * 2 ** ((100 - 69) / 12) * ratios[0].numpy()
     assert (hz > 20_000).any() and np.all(partials[0].numpy()[:, hz > 20_100] == 0.0)
 
@@ -158,7 +165,7 @@ def test_the_beginning_of_a_harmonic_note_and_the_whole_of_it_are_equally_far_of
     tuned = lively("harmonic")
     tuning.tune(tuned, torch.zeros(1, 6), GRID, [(30.0, 90.0)])
     with torch.no_grad():
-        cents = tuned(torch.randn(8, Z), torch.rand(8) * 60 + 30, torch.rand(8))[2].numpy()
+        cents = tuned(latents(8, tuned), torch.rand(8) * 60 + 30, torch.rand(8))[2].numpy()
     seconds, steps = GRID.frame_seconds, np.gradient(GRID.frame_seconds)
     early = steps * ((seconds >= 0.05) & (seconds <= 1.0))
     beginning = (cents * early).sum(1) / early.sum()
@@ -169,7 +176,7 @@ def test_the_beginning_of_a_harmonic_note_and_the_whole_of_it_are_equally_far_of
 
 def test_pitch_movement_averages_to_the_played_note_in_the_sustained_part(decoder):
     with torch.no_grad():
-        cents = decoder(torch.randn(8, Z), torch.rand(8) * 60 + 30, torch.rand(8))[2].numpy()
+        cents = decoder(latents(8, decoder), torch.rand(8) * 60 + 30, torch.rand(8))[2].numpy()
     weights = np.gradient(GRID.frame_seconds)[8:24]
     assert np.abs((cents[:, 8:24] * weights).sum(1) / weights.sum()).max() < 0.01
 
