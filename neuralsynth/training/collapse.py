@@ -69,16 +69,22 @@ class Reference:
 
     def coverage(self, partials: np.ndarray, noise: np.ndarray) -> tuple[float, float]:
         """Coverage and density of notes `[N, T, P]`, `[N, T, B]` generated for `note` and `velocity`."""
-        fake, k = self._features(partials, noise), min(5, len(self.note) - 1)
-        if not np.isfinite(fake).all():
+        if not _are_finite(partials, noise):
             return float("nan"), float("nan")
+        fake, k = self._features(partials, noise), min(5, len(self.note) - 1)
         return coverage(self.features, fake, k), density(self.features, fake, k)
 
     def spread(self, partials: np.ndarray, noise: np.ndarray, note: float) -> float:
         """How far notes of one pitch and velocity spread over latents, over what recordings near it do."""
+        if not _are_finite(partials, noise):
+            return float("nan")
         own = _spread(self._features(partials, noise, np.full(len(partials), note)))
         near = np.argsort(np.abs(self.note - note), kind="stable")[: max(8, len(self.note) // 8)]
         return own / max(_spread(self.features[near]), 1e-9)
+
+
+def _are_finite(*arrays: np.ndarray) -> bool:
+    return all(bool(np.isfinite(array).all()) for array in arrays)
 
 
 def _spread(features: np.ndarray) -> float:
