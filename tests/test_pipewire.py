@@ -55,6 +55,9 @@ def answer_of(tmp_path):
     }
 
     def answer(name, block_size):
+        return json.loads(once(name, block_size) or once(name, block_size))  # libjack may hang while a client is let go
+
+    def once(name, block_size):
         trial = ["pw-jack", "-p", str(block_size), sys.executable, "-m", "tests.device_trials", name]
         with subprocess.Popen(
             [shutil.which("dbus-run-session"), "--", "sh", "-c", START, "sh", *trial],
@@ -65,8 +68,9 @@ def answer_of(tmp_path):
             finally:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
-        assert output, problem
-        return json.loads(output)
+        if not output:
+            print(problem)
+        return output
 
     return answer
 
