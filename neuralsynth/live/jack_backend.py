@@ -108,14 +108,14 @@ class JackBackend:
     def _learn_block_size(self, client) -> None:
         """Be asked for a first block, for PipeWire tells the block size that we wish for.
 
-        It asks for that of whoever plays already, and keeps to it.
+        It asks for that of whoever plays already, and keeps to it. The client stays active: PipeWire cancels the thread
+        of the callback where it is not, and one that sits in Python then takes the interpreter with it.
         """
         self._asked_samples = 0
         within(ANSWER_SECONDS, client.activate)
         until = time.monotonic() + FIRST_BLOCK_SECONDS
         while not self._asked_samples and time.monotonic() < until:
             time.sleep(0.001)
-        within(ANSWER_SECONDS, client.deactivate)
         self.block_size = self._asked_samples or self.block_size
         self._is_lost = False  # as it seemed when the block size changed
 
@@ -147,9 +147,8 @@ class JackBackend:
             wanted = (*patchbay.to_speakers(), *patchbay.from_keyboards())
         self._pending = patchbay.connect(wanted)
         if self._connects and not any(text.startswith(OUTPUTS) and patchbay.is_there(text) for text in wanted):
-            self._pending += patchbay.connect(
-                patchbay.to_speakers()
-            )  # another sound card than last time: still be heard
+            # Another sound card than last time: still be heard.
+            self._pending += patchbay.connect(patchbay.to_speakers())
         self._connections = patchbay.connections()
         self._has_speakers = not self._connects or any(text.startswith(OUTPUTS) for text in wanted)
 
