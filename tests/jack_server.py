@@ -52,12 +52,15 @@ class JackServer:
 
     def start(self):
         """Start it and wait until it answers."""
-        if self._started():
-            return
-        if "Too many servers" in self.log:
-            _free_places()
+        for _ in range(5):
             if self._started():
                 return
+            if "Too many servers" in self.log:
+                _free_places()
+            elif "already active" in self.log:  # one that was killed, until somebody has noticed
+                time.sleep(1.0)
+            else:
+                break
         raise RuntimeError(f"jackd does not start: {self.log}")
 
     def _started(self):
