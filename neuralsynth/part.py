@@ -89,6 +89,8 @@ class Part:
         self._layers = [_WHOLE] * n_slots
         self._gone: frozenset[int] = patch.panel.routed_directions
         self._lfos = LfoClock(preset)
+        #: Channels whose numbers wait for a note that needs them, and what they are worked out from.
+        self._waiting: dict[int, tuple[Channel, Expression, Surroundings]] = {}
 
     def reset(self) -> None:
         """Power-on state: silence. Channels are refreshed by whoever resets."""
@@ -98,16 +100,34 @@ class Part:
         self.chain.restore()
         self._key[:] = -1
         self._lfos.reset()
+        self._waiting.clear()
         self._gone = self.patch.panel.routed_directions
 
     def prepare(self, keys: Iterable[float]) -> None:
         """Decode these keys ahead."""
+        for number in tuple(self._waiting):
+            self._settle(number)
         self.patch.bank.prepare((round(key + self.patch.shift) for key in keys), self._gone)
 
     def refresh(
         self, now: int, number: int, channel: Channel, expression: Expression, surroundings: Surroundings
     ) -> None:
-        """Hand a channel's numbers to the voices; they take them up from sample `now` on."""
+        """Hand a channel's numbers to the voices; they take them up from sample `now` on.
+
+        While no voice sounds they wait for the next one: a kit has a part for each drum, and a song moves controllers
+        by the hundred. Only LFOs run on meanwhile.
+        """
+        hertz = self.patch.panel.lfo_hz(channel, expression, surroundings.beats_per_minute)
+        self._lfos.move(now, number, np.array(hertz) / self.sample_rate)
+        self._waiting[number] = channel, expression, surroundings
+        if not self.pool.is_silent:
+            self._settle(number)
+
+    def _settle(self, number: int) -> None:
+        """Work out the numbers of a channel that wait."""
+        if number not in self._waiting:
+            return
+        channel, expression, surroundings = self._waiting.pop(number)
         row = self.pool.channels[number]
         self.patch.panel.row(
             channel,
@@ -122,14 +142,13 @@ class Part:
         )
         if row[layout.CHANNEL_REVERB] > 0.0 or row[layout.CHANNEL_CHORUS] > 0.0:
             self.pool.use_sends(True)
-        self._lfos.move(now, number, row[layout.CHANNEL_LFO_HZ : layout.CHANNEL_LFO_HZ + 3] / self.sample_rate)
         self._reach(self.patch.panel.directions_gone(row))
         self.pool.touch(number)
 
     def bend(self, now: int, number: int, channel: Channel, expression: Expression, surroundings: Surroundings) -> None:
         """`refresh` for a pitch bend alone, which comes by the hundred."""
         panel = self.patch.panel
-        if panel.follows_bend:
+        if panel.follows_bend or number in self._waiting or self.pool.is_silent:
             self.refresh(now, number, channel, expression, surroundings)
             return
         cents = panel.cents(channel, expression, surroundings.master_cents)
@@ -163,6 +182,7 @@ class Part:
             glide: (the note number that a glide starts from, seconds it takes).
             layer: what a layered preset adds.
         """
+        self._settle(number)
         voices, bank = self.patch.preset.voices, self.patch.bank
         velocity, sounding = self.patch.curved(velocity), note + self.patch.shift
         gain = self.patch.velocity_gain(velocity) * 10.0 ** (layer.gain_db / 20.0) / np.sqrt(voices.unison)

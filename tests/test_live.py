@@ -198,6 +198,20 @@ def traces(pid):
 # ---- the engine process
 
 
+def test_a_first_start_waits_for_the_compiler_and_says_so(shelf, tmp_path, monkeypatch):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))  # nothing is compiled yet
+    monkeypatch.setattr(session_module, "START_SECONDS", 1.0)
+    monkeypatch.setattr(session_module, "_LONG_SECONDS", 1.0)
+    told = []
+    session = Session(Choice(presets=(held(shelf),), midi="none", device=QUIET))
+    try:
+        session.open(tell=told.append)
+        assert session.restarts == 0
+        assert [text.split(":")[0] for text in told] == ["compiling the synthesizer for this machine"]
+    finally:
+        session.close()
+
+
 def test_a_killed_engine_returns_silent_with_programs_and_controllers_where_they_were(shelf):
     with Player(Choice(presets=(held(shelf), held(shelf, "bright")), midi="none", device=QUIET)) as player:
         player.session.go_to(1)

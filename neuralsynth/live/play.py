@@ -211,7 +211,7 @@ def play(
     try:
         with _Ending() as ending:
             with loading() as progress:
-                session.open(take, progress)
+                session.open(take, progress, tell=tell)
             started = time.monotonic()
             console = Console(session, takes_from, plain, tell)
             ending.is_playing = True

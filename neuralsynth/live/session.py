@@ -19,7 +19,10 @@ from neuralsynth.live.shared import Shared
 from neuralsynth.live.takes import TakeKeeper
 from neuralsynth.midi.learn import ControllerMap
 
-START_SECONDS = 20.0  # the longest that an engine may take to be built, or a first device to open
+START_SECONDS = 20.0  # the longest that an engine may take to be built
+#: The longest until the first one plays: on a machine that has played nothing yet, a slow one, all is compiled first.
+FIRST_START_SECONDS = 300.0
+_LONG_SECONDS = 4.0  # after which the wait for the first one is explained
 _DEAD_SECONDS = 4.0  # an engine whose main thread gives no sign for so long otherwise is started anew
 _RESTART_SECONDS = 1.0  # between two starts
 _FILES_SECONDS = 1.0  # between two looks at preset files
@@ -74,13 +77,16 @@ class Session:
         self,
         take: Path | None = None,
         progress: Callable[[int, int], None] | None = None,
-        timeout_seconds: float = START_SECONDS,
+        timeout_seconds: float = FIRST_START_SECONDS,
+        tell: Callable[[str], None] | None = None,
     ) -> None:
         """Load the presets and wait until they can be played.
 
         Args:
             take: a file to record into from the first message on.
             progress: called with the number of sounds that are decoded, and of all.
+            timeout_seconds: how long to wait for the engine then.
+            tell: called with a line when that takes long.
 
         Raises:
             PresetError, ModelError, UsageError: what is to be played is wrong.
@@ -102,12 +108,16 @@ class Session:
         if take is not None:
             self.takes.begin(take)
         self._send_play()
-        until = time.monotonic() + timeout_seconds
+        began = time.monotonic()
         while self.opened is None:
             self.poll()
             if "audio" in self._problems:
                 raise DeviceError(self._problems["audio"])
-            if self.restarts or time.monotonic() > until:
+            waited = time.monotonic() - began
+            if tell is not None and waited > _LONG_SECONDS:
+                tell("compiling the synthesizer for this machine: once, half a minute or so")
+                tell = None
+            if self.restarts or waited > timeout_seconds:
                 reason = "; ".join(self.news()) or "no answer"
                 raise DeviceError(f"the engine does not start ({reason}); `neuralsynth doctor` says what is missing")
             time.sleep(0.005)
@@ -278,7 +288,8 @@ class Session:
         if sign != self._sign:
             self._sign, self._sign_seen = sign, now
         is_building = meters.generation != self._generation  # an engine for other presets: the main thread is busy
-        is_stuck = now - self._sign_seen > (START_SECONDS if is_building else _DEAD_SECONDS)
+        building_seconds = FIRST_START_SECONDS if self.opened is None else START_SECONDS
+        is_stuck = now - self._sign_seen > (building_seconds if is_building else _DEAD_SECONDS)
         if (self._process.is_alive() and not is_stuck) or now - self._started < _RESTART_SECONDS:
             return
         self._process.kill()
