@@ -134,9 +134,26 @@ def encoded(audio: np.ndarray, sample_rate: int, kind: str, depth: str = "24") -
     import soundfile
 
     subtype, memory = subtype_for(Path(f"a.{kind}"), depth), io.BytesIO()
+    if kind == "wav" and subtype != "FLOAT":
+        return _wav(_in_depth(audio, subtype).T, sample_rate)
     with soundfile.SoundFile(memory, "w", sample_rate, audio.shape[0], subtype, format=kind.upper()) as file:
         file.write(_in_depth(audio, subtype).T)
     return memory.getvalue()
+
+
+def _wav(whole: np.ndarray, sample_rate: int) -> bytes:
+    """Whole numbers `[n, channels]` as a wav file, byte for byte as by libsndfile, which takes three times as long."""
+    n_channels, n_bytes = whole.shape[1], 2 if whole.dtype == np.int16 else 3
+    packed = np.ascontiguousarray(whole, f"<i{whole.itemsize}").view(np.uint8)
+    if n_bytes == 3:  # of four, without the lowest
+        four, packed = packed.reshape(-1, 4), np.empty((whole.size, 3), np.uint8)
+        for place in range(3):
+            packed[:, place] = four[:, place + 1]
+    pad = packed.nbytes % 2
+    frame = n_channels * n_bytes
+    form = (1, n_channels, sample_rate, sample_rate * frame, frame, 8 * n_bytes)
+    head = struct.pack("<4sI8sI2H2I2H", b"RIFF", 36 + packed.nbytes + pad, b"WAVEfmt ", 16, *form)
+    return b"".join((head, struct.pack("<4sI", b"data", packed.nbytes), packed.data, bytes(pad)))
 
 
 def sampler_chunk(loop: tuple[int, int], note: int, sample_rate: int) -> bytes:

@@ -22,7 +22,7 @@ N_HEARD_LAYERS = 3
 _DECODE_BATCH = 16
 LEVEL_LAW_DB_PER_DECADE = 40.0  # General MIDI: level follows 40·log10(velocity / 127)
 _STEADY_DB, _FEWEST_FRAMES = 3.0, 4
-_LEAST_RISE = 0.25  # of that law: how much louder a louder layer is at least
+_LEAST_RISE = 0.1  # of that law: how much louder a louder layer is at least, where recordings hardly rise
 
 #: Gives the velocity layers of some keys, softest first: how a direction of timbre ends.
 Layers = Callable[[Sequence[int]], list[list[VoiceSound]]]

@@ -86,6 +86,16 @@ class JackServer:
         asked = subprocess.run(command, env=self.environment, capture_output=True, check=False, timeout=30)
         return asked.stdout.startswith(b"running")
 
+    @property
+    def is_alive(self):
+        """Whether its process runs."""
+        return self._jackd is not None and self._jackd.poll() is None
+
+    @property
+    def output(self):
+        """What it printed so far."""
+        return os.pread(self._output.fileno(), 1 << 16, 0).decode(errors="replace")
+
     def send(self, number):
         """Send it a signal: SIGKILL, SIGSTOP, SIGCONT."""
         self._jackd.send_signal(number)

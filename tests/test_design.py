@@ -21,7 +21,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neuralsynth.audiofile import read_audio, write_audio
+from neuralsynth.audiofile import encoded, read_audio, write_audio
 from neuralsynth.design import batch
 from neuralsynth.design.asking import Asked, asked_for, read_notes, read_sweep
 from neuralsynth.design.batch import run_batch
@@ -93,6 +93,17 @@ def calm(shelf, tmp_path_factory):
 
 
 # ---- a sound is a pure function
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize(
+    ("kind", "depth"), [("wav", "16"), ("wav", "24"), ("wav", "32f"), ("flac", "16"), ("flac", "24")]
+)
+def test_a_file_in_memory_is_the_file_on_disk(tmp_path, kind, depth, channels):
+    """Byte for byte as libsndfile writes it; 1,001 samples of three bytes need one to be even."""
+    audio = np.random.default_rng(1).normal(0.0, 0.5, (channels, 1001)).astype(np.float32)  # some of it clips
+    write_audio(tmp_path / f"a.{kind}", audio, 44_100, depth)
+    assert encoded(audio, 44_100, kind, depth) == (tmp_path / f"a.{kind}").read_bytes()
 
 
 def test_any_number_of_workers_gives_the_same_files_and_manifest(shelf, calm, tmp_path):

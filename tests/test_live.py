@@ -165,13 +165,14 @@ def test_twenty_deaths_of_the_server_leave_no_note_and_no_trace(server, shelf):
             server.stop(signal.SIGKILL if number % 2 else signal.SIGTERM)
             player.wait_until(lambda: not player.meters.is_playing)
             server.start()
-            player.wait_until(lambda: player.meters.is_playing)
+            player.wait_until(lambda: player.meters.is_playing or not server.is_alive)
+            assert server.is_alive, server.output
             player.wait_blocks(3)
             assert player.meters.voices == 0
+            assert player.session.restarts == 0, player.news
             if number == 2:
                 trace = traces(pid)
         assert traces(pid) == trace
-        assert player.session.restarts == 0
         assert player.session.problems == []
         assert sum("is gone" in text for text in player.news) == 20  # each told once
 

@@ -23,7 +23,8 @@ START_SECONDS = 20.0  # the longest that an engine may take to be built
 #: The longest until the first one plays: on a machine that has played nothing yet, a slow one, all is compiled first.
 FIRST_START_SECONDS = 300.0
 _LONG_SECONDS = 4.0  # after which the wait for the first one is explained
-_DEAD_SECONDS = 4.0  # an engine whose main thread gives no sign for so long otherwise is started anew
+#: An engine whose main thread gives no sign for so long otherwise is started anew. To open a device takes most of it
+_DEAD_SECONDS = 12.0  # where every answer of a JACK server comes just before it is given up.
 _RESTART_SECONDS = 1.0  # between two starts
 _FILES_SECONDS = 1.0  # between two looks at preset files
 _END_SECONDS = 2.0
