@@ -7,11 +7,16 @@ from typing import Protocol
 
 import numpy as np
 
+from neuralsynth.errors import DeviceError
 from neuralsynth.events import Event
 
 #: Plays one block: (samples, `time.monotonic_ns()` when the block began, events of the back end's own MIDI port with
 #: offsets in the block) -> float32 `[2, n]`. It never raises.
 Process = Callable[[int, int, Sequence[Event]], np.ndarray]
+
+
+class StuckError(DeviceError):
+    """The audio library hangs in this process for good: only another process can open the device."""
 
 
 class Backend(Protocol):
@@ -33,6 +38,7 @@ class Backend(Protocol):
 
         Raises:
             DeviceError: it is not there or refuses; the text says what is there and what to do.
+            StuckError: it cannot be opened from this process any more.
         """
 
     def start(self, process: Process) -> None:

@@ -12,7 +12,7 @@ from neuralsynth.engine import Engine
 from neuralsynth.errors import DeviceError, NeuralSynthError, one_line
 from neuralsynth.events import Event
 from neuralsynth.live import messages, realtime
-from neuralsynth.live.backend import Backend
+from neuralsynth.live.backend import Backend, StuckError
 from neuralsynth.live.devices import make_backend
 from neuralsynth.live.handover import Link
 from neuralsynth.live.processor import Processor
@@ -128,6 +128,8 @@ class EngineHost:
                 choice.connections,
             )  # fmt: skip
             backend.open()
+        except StuckError:
+            raise  # another process can
         except DeviceError as error:
             self._tell_lost(str(error))
             return

@@ -24,6 +24,8 @@ SETTLED_SECONDS = 0.5  # how long connections have to stand still before they ar
 RETRY_SECONDS = 1.0
 BUSY_SECONDS = 0.5
 FIRST_BLOCK_SECONDS = 1.0
+#: How long libjack is left to itself after it said that the server is gone. To close a client while it still tidies up
+SHUTDOWN_SECONDS = 0.25  # may hang for ever.
 #: Closed before the interpreter ends: a callback that comes after its end would abort the process.
 _open_backends: weakref.WeakSet[JackBackend] = weakref.WeakSet()
 
@@ -69,13 +71,14 @@ class JackBackend:
         self._has_speakers = True  # or need not look for them any more
         self._is_lost = self._is_freewheeling = self._is_busy = False
         self._xruns = self._asked_samples = 0
-        self._last_ns = self._changed_ns = self._tried_ns = 0
+        self._last_ns = self._changed_ns = self._tried_ns = self._ended_ns = 0
 
     def open(self) -> None:
         """Enter the server's client list, without ports, not yet playing.
 
         Raises:
             DeviceError: no JACK library, no server, or one that refuses.
+            StuckError: the library hangs in this process.
         """
         self.close()
         self._connections = self.connections
@@ -164,6 +167,8 @@ class JackBackend:
         until = time.monotonic() + BUSY_SECONDS
         while self._is_busy and time.monotonic() < until:
             time.sleep(0.001)
+        if self._ended_ns:
+            time.sleep(max(0.0, SHUTDOWN_SECONDS - (time.monotonic_ns() - self._ended_ns) * 1e-9))
         let_go(client)
         _open_backends.discard(self)
         self._patchbay = None
@@ -275,6 +280,7 @@ class JackBackend:
         return now_ns - int(samples * self._nanoseconds_per_sample) if samples < self.sample_rate else now_ns
 
     def _on_shutdown(self, _status, _reason) -> None:
+        self._ended_ns = time.monotonic_ns()
         self._is_lost = True
 
     def _on_sample_rate(self, sample_rate: int) -> None:

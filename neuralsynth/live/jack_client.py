@@ -8,10 +8,13 @@ import time
 from dataclasses import dataclass
 
 from neuralsynth.errors import DeviceError, one_line
+from neuralsynth.live.backend import StuckError
 from neuralsynth.live.careful import quietly, within
 
 ANSWER_SECONDS = 3.0  # a server that lives answers in milliseconds
 TRIES, TRY_AGAIN_SECONDS = 5, 0.2
+#: Clients whose closing has not come back.
+_closing: set[int] = set()
 NEXT = "or use --audio none or an audio device; `neuralsynth doctor` lists what is there"
 
 
@@ -71,8 +74,11 @@ def new_client(client_name: str, server_name: str | None):
 
     Raises:
         DeviceError: no JACK library, no server, or one that refuses or does not answer.
+        StuckError: a client that was let go is still not closed; until it is, libjack lets nobody open another.
     """
     jack = import_jack()
+    if _closing:
+        raise StuckError(f"the JACK library hangs over a client of a server that is gone; start anew, {NEXT}")
 
     def connect():
         for tries_left in reversed(range(TRIES)):
@@ -102,6 +108,17 @@ def new_client(client_name: str, server_name: str | None):
 
 
 def let_go(client) -> None:
-    """Close a client; one that does not return is left to its thread."""
+    """Close a client; one that does not return is left to its thread.
+
+    Where a server dies libjack may wait for a lock that nobody holds any more, and so may all who come after.
+    """
+    _closing.add(id(client))
+
+    def close() -> None:
+        try:
+            client.close()
+        finally:
+            _closing.discard(id(client))
+
     with contextlib.suppress(Exception):
-        within(ANSWER_SECONDS, client.close)
+        within(ANSWER_SECONDS, close)

@@ -183,7 +183,8 @@ class Decoder(nn.Module):
         sharp_cents = (hats(place[:, None], N_TUNED_NOTES)[:, 0] * self.sharp(self.own(latent))).sum(dim=1)
         if self._is_detailed(latent):
             sharp_cents = sharp_cents * torch.exp(latent[:, -1].clamp(max=MOST_SHARPER))
-        return ratios * torch.exp(-0.00057762265 * sharp_cents.clamp(-200.0, 200.0))[:, None]
+        tuned = ratios * torch.exp(-0.00057762265 * sharp_cents.clamp(-200.0, 200.0))[:, None]
+        return tuned.clamp(max=HIGHEST_RATIO)
 
     def _is_detailed(self, latent: Tensor) -> bool:
         """Whether the last number of latents says how much stiffer a string is."""
