@@ -6,7 +6,9 @@ right instrument first for recordings that its model never heard).
 
 `--torchsynth PYTHON` names an interpreter with torchsynth and pytorch-lightning; its `Voice` then renders as many
 seconds in the same run, on as many threads, at the best of some batch sizes, nothing written. Ours are written,
-described and digested; beside it stands what rendering alone takes.
+described and digested; beside it stands what rendering alone takes. Each batch is made twice and the better rate
+counts: a virtual machine that has just been started takes a millisecond for the memory of each new file. `--folder`
+says on which disk they are written.
 """
 
 from __future__ import annotations
@@ -70,6 +72,7 @@ def main() -> int:
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}  [default: speed]")
     parser.add_argument("--count", type=int, default=300, help="sounds of each run of speed  [default: 300]")
     parser.add_argument("--preset", default="alto-sax", help="what is drawn from  [default: alto-sax]")
+    parser.add_argument("--folder", type=Path, help="where batches of speed are written  [default: a temporary folder]")
     parser.add_argument("--torchsynth", metavar="PYTHON", help="an interpreter that has torchsynth")
     parser.add_argument("--recordings", type=Path, help="folder of the recordings, for likeness")
     parser.add_argument("--twins", type=Path, help="folder of models NAME-left-out-SEED.onnx, as judge.py leaves them")
@@ -79,12 +82,15 @@ def main() -> int:
     return 0
 
 
-def timed(work, workers: int, folder: Path) -> float:
-    """Sounds per second, start of the workers included."""
-    shutil.rmtree(folder, ignore_errors=True)
-    began = time.perf_counter()
-    run_batch(folder, work, workers=workers)
-    return len(work) / (time.perf_counter() - began)
+def timed(work, workers: int, folder: Path, times: int = 1) -> float:
+    """Sounds per second, start of the workers included; the best of some times."""
+    best = 0.0
+    for _ in range(times):
+        shutil.rmtree(folder, ignore_errors=True)
+        began = time.perf_counter()
+        run_batch(folder, work, workers=workers)
+        best = max(best, len(work) / (time.perf_counter() - began))
+    return best
 
 
 def speed(options: argparse.Namespace) -> None:
@@ -97,13 +103,13 @@ def speed(options: argparse.Namespace) -> None:
     }
     before = {n: torchsynth_rate(options.torchsynth, n) for n in (1, 2)} if options.torchsynth else {}
     print(f"{options.count} sounds of {SECONDS:g} s at {RATE} Hz mono, {options.preset}: written, digested, described")
-    with tempfile.TemporaryDirectory(prefix="batch-") as work_folder:
+    with tempfile.TemporaryDirectory(prefix="batch-", dir=options.folder) as work_folder:
         folder = Path(work_folder) / "batch"
         for name, output in outputs.items():
             work = asked_for(Asked(presets=(options.preset,), random=options.count, output=output))
             work.make(0)
             for workers in (1, 2):
-                rate = timed(work, workers, folder)
+                rate = timed(work, workers, folder, times=2)
                 who = "one process" if workers == 1 else f"{workers} processes"
                 print(f"  {name}, {who}: {rate:6.1f} sounds/s, {rate * SECONDS:6.0f} x real time")
         began = time.perf_counter()

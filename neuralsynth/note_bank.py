@@ -68,7 +68,7 @@ class NoteBank:
         self.model, self.latent = model, latent
         self.steps = np.zeros((1, len(latent)), np.float32) if steps is None else steps
         velocities = np.linspace(spec.velocity_low, spec.velocity_high, count)
-        self.velocities = velocities[max(0, min(int(np.searchsorted(velocities, softest, "right")), count - 1) - 1) :]
+        self.velocities = velocities[max(0, int(np.searchsorted(velocities, softest, "right")) - 1) :]
         self.struck = struck
         self.rows = struck.rows(spec.grid()) if struck else SpectrumRows(spec.grid())
         self.directions: dict[int, Layers] = {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from functools import lru_cache
 
 import numpy as np
 
@@ -45,7 +46,8 @@ class Panel:
         self.places = {name: i for i, name in enumerate((*FIXED, *self.controls))}
         self._own = {name: self._own_value(name) for name in self.places}
         self._knobs: dict[str, Destination] = {name: found for name in self.places if (found := destination(name))}
-        self._turners = {name: self._turners_of(name) for name in self.places}
+        has_filter = preset.filter.type != "off"
+        self._turners = {name: _turners_of(name, has_filter) for name in self.places}
         #: Where every knob stands on its travel, 0 to 1, before any controller.
         self.travel = {name: knob.knob.to_position(self._own[name]) for name, knob in self._knobs.items()}
         self.wiring = Wiring(preset, self.places, self._own, self.controls, morph_to)
@@ -158,15 +160,6 @@ class Panel:
             return self.preset.sound.axes.get(key, 0.0)
         return 0.0 if section == "latent" else float(getattr(getattr(self.preset, section), key))
 
-    def _turners_of(self, name: str) -> list[tuple[int, float]]:
-        """The controllers that turn a knob, and how far at their end: octaves or the knob's unit."""
-        found = []
-        for row in _TURNED:
-            stands_in = row.stand_in is not None and self.preset.filter.type == "off"
-            if name == (row.stand_in if stands_in else row.target):
-                found.append((row.number, row.stand_in_span if stands_in else row.span))
-        return found
-
     def _write_levels(self, channel: Channel, value, master_gain: float, row: np.ndarray) -> None:
         """Gains to left and right and to the sends: 40·log10 law, constant-power pan, centre 1.0."""
         level = channel.level() * master_gain * float(db_to_gain(value("sound.gain_db")))
@@ -198,6 +191,17 @@ class Panel:
         """Whether voices have more to work out than their own spectrum, envelope and vibrato."""
         moved = [layout.D_NOISE, layout.D_DYNAMICS, layout.D_MORPH, *range(layout.N_FIXED_DESTINATIONS, len(base))]
         return self.preset.filter.type != "off" or len(self.wiring.modulation.amounts) > 0 or bool(np.any(base[moved]))
+
+
+@lru_cache(maxsize=1024)
+def _turners_of(name: str, has_filter: bool) -> tuple[tuple[int, float], ...]:
+    """The controllers that turn a knob, and how far at their end: octaves or the knob's unit."""
+    found = []
+    for row in _TURNED:
+        stands_in = row.stand_in is not None and not has_filter
+        if name == (row.stand_in if stands_in else row.target):
+            found.append((row.number, row.stand_in_span if stands_in else row.span))
+    return tuple(found)
 
 
 def _turned(value: float, deflection: float, octaves: float, is_time: bool) -> float:
