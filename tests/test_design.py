@@ -46,7 +46,7 @@ from neuralsynth.preset import load_preset
 from neuralsynth.preset_sections import Envelope, Filter, Sound, Voices
 from neuralsynth.routes import Route
 from neuralsynth.sound.voices import VoicePool
-from tests.players import Shelf
+from tests.players import NOTE_ON, Shelf, at, play
 
 SHORT = Output(seconds=0.3, hold_seconds=0.15, sample_rate=22_050, depth="16")
 ROOT = Path(__file__).parents[1]
@@ -93,6 +93,17 @@ def calm(shelf, tmp_path_factory):
 
 
 # ---- a sound is a pure function
+
+
+@pytest.mark.parametrize("velocity", [1, 30, 47, 48, 66, 119, 120, 127])
+def test_layers_that_a_sound_does_not_reach_are_not_decoded_and_not_missed(shelf, velocity):
+    """The model's layers lie at 30, 48, 66, 84, 102 and 120."""
+    path = shelf.folder / "held.toml"
+    whole = Patch.load(path)
+    few = Patch(whole.preset, whole.model, path, softest=velocity)
+    assert len(few.bank.velocities) == {1: 6, 30: 6, 47: 6, 48: 5, 66: 4, 119: 2, 120: 1, 127: 1}[velocity]
+    heard = [play(patch, [at(0.0, NOTE_ON, 60, velocity)], 0.3) for patch in (whole, few)]
+    np.testing.assert_allclose(heard[1], heard[0], atol=1e-6)
 
 
 @pytest.mark.parametrize("channels", [1, 2])
