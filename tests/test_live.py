@@ -195,6 +195,26 @@ def test_a_server_that_returns_at_another_rate_is_played_at_that_rate(server, sh
         assert player.meters.faults == 0
 
 
+def test_a_server_that_hangs_and_goes_on_is_played_by_another_engine(server, shelf):
+    """What libjack still waits for cannot be ended in the process that it holds up."""
+    with Player(Choice(presets=(held(shelf),), midi="jack", device=DeviceChoice("jack"))) as player:
+        pid = player.session._process.pid  # noqa: SLF001
+        player.session.send(bytes([NOTE_ON, 60, 100]))
+        player.wait_until(lambda: player.meters.voices == 1)
+        server.send(signal.SIGSTOP)
+        player.wait_until(lambda: player.session.restarts > 0)
+        time.sleep(4.0)  # the new one gives its first try up
+        server.send(signal.SIGCONT)
+        player.wait_until(lambda: player.meters.is_playing)
+        assert player.session._process.pid != pid  # noqa: SLF001
+        assert player.meters.voices == 0
+        player.session.send(bytes([NOTE_ON, 60, 100]))
+        player.wait_until(lambda: player.meters.voices == 1)
+        assert player.session.problems == []
+        assert any("the JACK library hangs" in text for text in player.news)
+        assert player.session.restarts == 1
+
+
 def traces(pid):
     """Threads and open files of a process."""
     return len(os.listdir(f"/proc/{pid}/task")), len(os.listdir(f"/proc/{pid}/fd"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import threading
 import time
 from dataclasses import dataclass
 
@@ -80,10 +81,15 @@ def new_client(client_name: str, server_name: str | None):
     if _closing:
         raise StuckError(f"the JACK library hangs over a client of a server that is gone; start anew, {NEXT}")
 
+    is_given_up = threading.Event()
+
     def connect():
         for tries_left in reversed(range(TRIES)):
             try:
-                return jack.Client(client_name, no_start_server=True, servername=server_name)
+                client = jack.Client(client_name, no_start_server=True, servername=server_name)
+                if is_given_up.is_set():  # nobody waits for it any more: a server that hung goes on
+                    client.close()
+                return client
             except jack.JackOpenError as error:
                 # A server that just starts, or that another client leaves at this moment, refuses new ones.
                 if error.status.server_failed or error.status.version_error or not tries_left:
@@ -95,6 +101,7 @@ def new_client(client_name: str, server_name: str | None):
         with quietly():
             return within(ANSWER_SECONDS, connect)
     except TimeoutError as error:
+        is_given_up.set()
         raise DeviceError(f"the JACK server does not answer; restart it, {NEXT}") from error
     except jack.JackOpenError as error:
         if error.status.version_error:
