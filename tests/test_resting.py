@@ -15,7 +15,7 @@ from tests.players import BEND, CONTROL, NOTE_OFF, NOTE_ON, PRESSURE, Shelf, at,
 SECONDS = 1.2
 #: Level, vibrato, pan, brightness and attack, reverb, the LFO's and the vibrato's speed, and what resets them all.
 CONTROLLERS = (1, 7, 10, 11, 64, 71, 73, 74, 76, 91, 121)
-moments = st.floats(0.0, SECONDS - 0.05)
+moments = st.floats(0.0, SECONDS - 0.05, allow_subnormal=False)
 values = st.integers(0, 127)
 channels = st.sampled_from((0, 1))
 messages = st.one_of(
@@ -27,11 +27,11 @@ messages = st.one_of(
 )
 notes = st.builds(
     lambda t, n, key, v, held: [at(t, NOTE_ON | n, key, 1 + v % 127), at(t + held, NOTE_OFF | n, key, 64)],
-    st.floats(0.0, SECONDS - 0.25),
+    st.floats(0.0, SECONDS - 0.25, allow_subnormal=False),
     channels,
     st.sampled_from((48, 60, 72)),
     values,
-    st.floats(0.01, 0.2),
+    st.floats(0.01, 0.2, allow_subnormal=False),
 )
 
 
