@@ -29,7 +29,6 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "export"))
 from build import read_recipe
 
 from benchmarks.pitch import RATE, loud_part, praat_cents, yin_cents
-from neuralsynth.analysis.folder import read_folder
 from neuralsynth.errors import NeuralSynthError
 from neuralsynth.model import InstrumentModel
 from neuralsynth.note_bank import NoteBank
@@ -66,7 +65,7 @@ def twin(name: str, recordings: Path, work: Path, steps: int) -> Twin:
     recipe = read_recipe(name)
     config: TrainConfig = replace(recipe.config(1), hold_out=recipe.twin_leaves_out)
     config = replace(config, steps=steps or config.steps)
-    folder, run = read_folder(recordings / recipe.folder), Run(work / f"{name}.run")
+    folder, run = recipe.recordings(recordings), Run(work / f"{name}.run")
     path = work / f"{name}-left-out-{config.seed}.onnx"
     if not path.exists():
         train_folder(folder, path, config, run_dir=run.path)

@@ -48,6 +48,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name: str
     folder: str
+    without: tuple[str, ...] = ()
     licence: str
     origin: str
     steps: int
@@ -60,6 +61,10 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     n_partials: int = 0
     duration_seconds: float = 0.0
     model: dict[str, float | int] = {}
+
+    def recordings(self, root: Path) -> Folder:
+        """What it learns from, below the folder of all recordings."""
+        return read_folder(root / self.folder, without=self.without)
 
     def config(self, threads: int) -> TrainConfig:
         """The training it asks for."""
@@ -113,7 +118,7 @@ def build(name: str, options: argparse.Namespace) -> bool:
     from neuralsynth.training.run import train_folder
 
     recipe = read_recipe(name)
-    folder, config = read_folder(options.recordings / recipe.folder), recipe.config(options.threads)
+    folder, config = recipe.recordings(options.recordings), recipe.config(options.threads)
     without_twin = options.without_twin or folder.holds_cycles or folder.holds_kit
     started = time.monotonic()
     work = Path(tempfile.mkdtemp(prefix="build-")) if options.work is None else options.work
@@ -165,7 +170,7 @@ def trained_on(name: str, options: argparse.Namespace) -> Batches:
     from neuralsynth.training.prepare import prepare
 
     recipe = read_recipe(name)
-    folder, config = read_folder(options.recordings / recipe.folder), recipe.config(options.threads)
+    folder, config = recipe.recordings(options.recordings), recipe.config(options.threads)
     with tempfile.TemporaryDirectory(prefix="analyses-") as work:
         run = Run((options.work or Path(work)) / f"{name}.run")
         run.create()

@@ -25,7 +25,7 @@ from typing import Any
 from build import Recipe, fresh, read_recipe
 from measured import Row, digest_of, figures_of, keep_row, read_rows
 
-from neuralsynth.analysis.folder import Folder, read_folder
+from neuralsynth.analysis.folder import Folder
 from neuralsynth.errors import NeuralSynthError
 from neuralsynth.training.config import TrainConfig
 
@@ -105,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
 def judge(name: str, options: argparse.Namespace) -> int:
     """All protocols and seeds of one recipe; returns how many failed."""
     recipe = read_recipe(name)
-    folder = read_folder(options.recordings / recipe.folder)
+    folder = recipe.recordings(options.recordings)
     failed = 0
     for protocol in options.protocol or PROTOCOLS:
         try:

@@ -53,6 +53,16 @@ def test_names_in_different_styles_are_believed(tmp_path):
     assert read.octave_shift == 0
 
 
+def test_folders_that_are_left_out_are_passed_over_at_the_top_alone(tmp_path):
+    """A folder of everything holds a kit too, which is no instrument among others."""
+    fill(tmp_path, {"reed/C4.wav": 60, "drums/C4.wav": 61, "cycles/C4.wav": 62, "reed/drums/D4.wav": 62})
+    read = read_folder(tmp_path, without=("drums", "cycles"))
+    assert sorted(r.path.relative_to(tmp_path).as_posix() for r in read.recordings) == [
+        "reed/C4.wav",
+        "reed/drums/D4.wav",
+    ]
+
+
 def test_midi_numbers_in_names_are_believed(tmp_path):
     names = {f"{note:03d}.wav": note for note in (48, 55, 60, 67)}
     assert {r.name: (r.note, r.note_from) for r in read_folder(fill(tmp_path, names)).used} == {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,12 @@ MAX_DEPTH, MAX_FILES = 8, 20_000
 UNREADABLE = (".m4a", ".aac", ".mp4", ".wma", ".ape", ".wv", ".mpc", ".ac3", ".amr", ".dsf", ".ra", ".mka", ".webm")
 
 
-def find_files(folder: Path) -> tuple[list[Path], list[Path], list[str]]:
-    """Audio files and SFZ files under `folder`, sorted; hidden ones and link loops left out. And warnings."""
+def find_files(folder: Path, without: Collection[str] = ()) -> tuple[list[Path], list[Path], list[str]]:
+    """Audio files and SFZ files under `folder`, sorted; hidden ones and link loops left out. And warnings.
+
+    Args:
+        without: names of folders in it that are passed over.
+    """
     audio, sfz, warnings, seen = [], [], [], set()
 
     def unreadable(error: OSError) -> None:
@@ -35,7 +40,8 @@ def find_files(folder: Path) -> tuple[list[Path], list[Path], list[str]]:
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = sorted(f for f in folders if not f.startswith(".") and depth < MAX_DEPTH and f != "__MACOSX")
+        skipped = {"__MACOSX", *(without if depth == 0 else ())}
+        folders[:] = sorted(f for f in folders if not f.startswith(".") and depth < MAX_DEPTH and f not in skipped)
         for name in files:
             ending = os.path.splitext(name)[1].lower()
             if name.startswith("."):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -55,11 +55,17 @@ class _Heard:
         return float(hz_to_note(estimate.pitch_hz)) if estimate.confidence >= SURE else None
 
 
-def read_folder(path: Path | str, progress: Callable[[int, int], None] | None = None, kind: str = "auto") -> Folder:
+def read_folder(
+    path: Path | str,
+    progress: Callable[[int, int], None] | None = None,
+    kind: str = "auto",
+    without: Collection[str] = (),
+) -> Folder:
     """Understand a folder of recordings; `progress(done, total)` is called after each file.
 
     Args:
         kind: one of `KINDS`: what the folder holds, where its names would mislead.
+        without: names of folders in it that are passed over.
 
     Raises:
         UsageError: another kind.
@@ -72,7 +78,7 @@ def read_folder(path: Path | str, progress: Callable[[int, int], None] | None = 
     if not path.is_dir():
         what = "is not a folder" if path.exists() else "does not exist"
         raise RecordingError(f"{path}: {what}; give a folder of recordings ({_allowed()})")
-    audio_files, sfz_files, warnings = find_files(path)
+    audio_files, sfz_files, warnings = find_files(path, without)
     heard = []
     for done, file in enumerate(audio_files, 1):
         heard.append(_hear(path, file))
