@@ -48,10 +48,10 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name: str
     folder: str
-    without: tuple[str, ...] = ()
     licence: str
     origin: str
     steps: int
+    without: tuple[str, ...] = ()
     family: str = "vae"
     seed: int = 0
     twin_leaves_out: int = 5
