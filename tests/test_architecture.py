@@ -133,6 +133,21 @@ def fresh_python(code):
     return done.stdout
 
 
+def test_kernels_load_no_linear_algebra_and_leave_it_to_others():
+    """numba looks for BLAS by importing scipy.linalg, which costs every start; somebody else's kernels still find it."""
+    code = """
+import sys
+import numba
+import numpy as np
+from neuralsynth.sound.guard import OutputGuard
+OutputGuard(48_000).process(np.zeros((2, 64), np.float32))
+print("scipy.linalg" in sys.modules)
+x = np.arange(9.0).reshape(3, 3)
+print(np.array_equal(numba.njit(lambda a: np.dot(a, a))(x), x @ x), "scipy.linalg" in sys.modules)
+"""
+    assert fresh_python(code).split() == ["False", "True", "True"]
+
+
 def test_playing_loads_no_torch(tmp_path):
     code = f"""
 import sys

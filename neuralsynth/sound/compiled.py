@@ -16,6 +16,27 @@ from numba.core.options import DefaultOptions
 _UNCOUNTED = {"_nrt": False} if hasattr(DefaultOptions, "_nrt") else {}
 
 
+def _believe_in_blas() -> None:
+    """Keep numba from importing `scipy.linalg`, a tenth of a second of every start, for kernels that use none of it.
+
+    It looks for BLAS once, when what it knows of arrays is imported. It is told that BLAS is there, as our requirements
+    have it; whatever code does use it, somebody else's, makes sure of it again before it is compiled.
+    """
+    try:
+        from numba.np import linalg
+
+        ensure, linalg.ensure_blas = linalg.ensure_blas, lambda: None
+        try:
+            import numba.np.arraymath  # noqa: F401 - it keeps the answer
+        finally:
+            linalg.ensure_blas = ensure
+    except (ImportError, AttributeError):
+        pass  # another numba: it imports what it wants
+
+
+_believe_in_blas()
+
+
 def compiled(function: Callable) -> Callable:
     """Return `function` compiled on first call; a warm cache makes that call a load from disk."""
     return _njit(function)
