@@ -134,7 +134,7 @@ def fresh_python(code):
 
 
 def test_kernels_load_no_linear_algebra_and_leave_it_to_others():
-    """numba looks for BLAS by importing scipy.linalg, which costs every start; somebody else's kernels still find it."""
+    """Numba looks for BLAS by importing scipy.linalg, which costs every start; somebody else's kernels still find it."""
     code = """
 import sys
 import numba
