@@ -117,11 +117,13 @@ class Part:
         While no voice sounds they wait for the next one: a kit has a part for each drum, and a song moves controllers
         by the hundred. Only LFOs run on meanwhile.
         """
-        hertz = self.patch.panel.lfo_hz(channel, expression, surroundings.beats_per_minute)
-        self._lfos.move(now, number, np.array(hertz) / self.sample_rate)
         self._waiting[number] = channel, expression, surroundings
-        if not self.pool.is_silent:
+        if self.pool.is_silent:
+            hertz = np.array(self.patch.panel.lfo_hz(channel, expression, surroundings.beats_per_minute))
+        else:
             self._settle(number)
+            hertz = self.pool.channels[number, layout.CHANNEL_LFO_HZ : layout.CHANNEL_LFO_HZ + 3]
+        self._lfos.move(now, number, hertz / self.sample_rate)
 
     def _settle(self, number: int) -> None:
         """Work out the numbers of a channel that wait."""

@@ -109,6 +109,10 @@ class Session:
         if take is not None:
             self.takes.begin(take)
         self._send_play()
+        self._wait_for_engine(timeout_seconds, tell)
+
+    def _wait_for_engine(self, timeout_seconds: float, tell: Callable[[str], None] | None) -> None:
+        """Wait until it plays for the first time."""
         began = time.monotonic()
         while self.opened is None:
             self.poll()
