@@ -15,7 +15,7 @@ from neuralsynth.detail_fit import fit_detail
 from neuralsynth.errors import ModelError
 from neuralsynth.instrument import Instrument
 from neuralsynth.latent_search import LatentSearch
-from neuralsynth.model import InstrumentModel
+from neuralsynth.model import RATIOS, InstrumentModel
 from neuralsynth.model_encoder import Encoder, encoder_path
 from neuralsynth.note_bank import steady
 from neuralsynth.preset import bare_preset
@@ -152,6 +152,16 @@ def test_the_detail_makes_a_string_as_stiff_as_it_is_in_the_sound(stiff, inharmo
     ratios = decoded(stiff, found).ratios
     assert 1200.0 * np.abs(np.log2(ratios / ratios[0] / target.ratios)).max() < 1.5
     assert found[-1] == pytest.approx(np.log(max(inharmonicity, 1e-9) / 4e-4), abs=0.2) or inharmonicity == 0.0
+
+
+def test_partials_of_the_stiffest_string_stay_within_what_a_file_may_hold_also_where_it_is_tuned(table, monkeypatch):
+    strings = replace(table, inharmonicity=np.full(len(table.note), 4e-4), sustains=np.zeros(len(table.note), bool))
+    decoder = network(strings)[0].decoder
+    highest, flat = torch.full((1, 16), vae.HIGHEST_RATIO), torch.full((1, vae.N_TUNED_NOTES), -200.0)
+    monkeypatch.setattr(type(decoder), "ratios", lambda *_: highest)
+    monkeypatch.setattr(type(decoder.sharp), "forward", lambda *_: flat)
+    tuned = decoder.tuned_ratios(torch.zeros(1, 8), torch.tensor([60.0]))
+    assert tuned.max() <= RATIOS[1]
 
 
 def test_the_character_alone_can_be_decoded_and_a_preset_may_leave_the_detail_out(detailed, tmp_path):

@@ -100,6 +100,15 @@ def test_the_density_is_that_of_a_probability_and_nothing_lies_outside_the_box()
     assert prior.log_density(np.array([[prior.low[0] - 0.1, 0.0]]))[0] == -np.inf
 
 
+def test_a_draw_belongs_to_whoever_asked():
+    """The last one is remembered, for who plans a sound asks as well as who plays it."""
+    prior = some_prior(5)
+    wanted, other = prior.draw(7).copy(), prior.draw(8).copy()
+    prior.draw(7)[:] = 99.0
+    assert np.array_equal(prior.draw(7), wanted)
+    assert np.array_equal(prior.draw(8), other) and not np.array_equal(wanted, other)
+
+
 def test_draws_lie_as_densely_as_the_density_says():
     prior = some_prior(5)
     latents = np.array([prior.draw(seed) for seed in range(1, 3001)])

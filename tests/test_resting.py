@@ -7,10 +7,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from neuralsynth.engine import Engine
 from neuralsynth.part import Part
-from neuralsynth.preset_sections import Envelope, Layer, Lfo, Modulation, Sound
+from neuralsynth.preset_sections import Envelope, Layer, Lfo, Modulation, Morph, Sound
 from neuralsynth.routes import Route
-from tests.players import BEND, CONTROL, NOTE_OFF, NOTE_ON, PRESSURE, Shelf, at, play, rpn
+from tests.players import BEND, CONTROL, NOTE_OFF, NOTE_ON, PRESSURE, RATE, Shelf, at, play, rpn
 
 SECONDS = 1.2
 #: Level, vibrato, pan, brightness and attack, reverb, the LFO's and the vibrato's speed, and what resets them all.
@@ -95,3 +96,13 @@ def test_a_resting_part_works_nothing_out(kit, monkeypatch):
     note = [at(0.5, NOTE_ON, 60, 100), at(0.6, NOTE_OFF, 60, 64)]
     play(kit, [*(at(0.001 * i, CONTROL, 7, i % 128) for i in range(400)), *note], SECONDS)
     assert settled == ["bending"]
+
+
+def test_what_is_prepared_is_decoded_whole_also_where_numbers_wait(tmp_path):
+    """A preset halfway to another point needs both ends of the way with every note."""
+    engine = Engine(Shelf(tmp_path).patch("between", morph=Morph(position=0.5, point="bright")), RATE, 512)
+    engine.prepare({channel: [60] for channel in range(16)})
+    bank = engine.parts[0].patch.bank
+    n_rows = len(bank)
+    play(engine, [at(0.0, NOTE_ON, 60, 100)], 0.1)
+    assert len(bank) == n_rows
