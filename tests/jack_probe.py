@@ -25,8 +25,13 @@ class Probe:
         self._at = self._next = -1
         self._done = threading.Event()
         self.sent_at: list[int] = []  # JACK frame of each event
+        self.xruns = 0  # how often the server was late
         self.client.set_process_callback(self._process)
+        self.client.set_xrun_callback(self._late)
         self.client.activate()
+
+    def _late(self, _microseconds: float) -> None:
+        self.xruns += 1
 
     @property
     def period(self) -> int:

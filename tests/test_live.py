@@ -139,7 +139,12 @@ def test_a_note_at_the_jack_port_sounds_within_its_period(server, shelf):
             probe.connect()
             onset = first_sound(offline(shelf, [Event(0, bytes([NOTE_ON, 60, 100]))], 4800))
             for offset in (0, 1, 77, 127, 128, 1000):
-                heard = probe.run([Event(offset, bytes([NOTE_ON, 60, 100]))], 4800)
+                for _ in range(5):  # where the server was late, a period is missing: that run says nothing
+                    late = probe.xruns
+                    heard = probe.run([Event(offset, bytes([NOTE_ON, 60, 100]))], 4800)
+                    if probe.xruns == late:
+                        break
+                    probe.run([Event(0, bytes([CONTROL, 120, 0]))], 4800)
                 assert first_sound(heard) == offset + onset + server.block_size  # the loop through the probe
                 probe.run([Event(0, bytes([CONTROL, 120, 0]))], 4800)
         finally:
