@@ -188,14 +188,12 @@ class NoteBank:
         return [ordered[start : start + at_once] for start in range(0, len(ordered), at_once)]
 
     def _rising(self, decoded: Decoded, rows: slice) -> list[VoiceSound]:
-        """The layers of one key, made to rise with velocity where the recordings did not: the softer ones give way."""
+        """The layers of one key, made to rise with velocity where the recordings did not."""
         partials, noise, frame_seconds = decoded.partials[rows], decoded.noise[rows], self.rows.grid.frame_seconds
         power = _power(partials, noise)
         levels_db = _levels_db(frame_seconds, power)
         steps_db = _LEAST_RISE * LEVEL_LAW_DB_PER_DECADE * np.diff(np.log10(np.maximum(self.velocities, 1.0)))
-        wanted_db = levels_db.copy()
-        for layer in range(len(levels_db) - 2, -1, -1):
-            wanted_db[layer] = min(wanted_db[layer], wanted_db[layer + 1] - steps_db[layer])
+        wanted_db = rising_levels_db(levels_db, steps_db)
         gains_db = (wanted_db - levels_db)[:, None] + _steadying_db(frame_seconds, power, self.region)
         gains = db_to_gain(gains_db).astype(np.float32)[:, :, None]
         louder = zip(partials * gains, noise * gains, _tail_rates(frame_seconds, power), strict=True)
@@ -274,6 +272,22 @@ def _levels_db(seconds: np.ndarray, power: np.ndarray) -> np.ndarray:
     early = seconds <= 1.0
     energy = np.trapezoid(power[:, early].astype(np.float64), seconds[early], axis=1)
     return 10.0 * np.log10(np.maximum(energy, 1e-20))
+
+
+def rising_levels_db(levels_db: np.ndarray, steps_db: np.ndarray) -> np.ndarray:
+    """The levels `[L]` nearest to given ones, the last kept, that rise from each to the next by `steps_db` or more.
+
+    Nearest by least squares in how they lie to one another, so that a rise which two layers lack is taken from the
+    steps on both sides of them: isotonic regression, by its min-max formula (Barlow, Bartholomew, Bremner and Brunk,
+    "Statistical Inference under Order Restrictions", 1972).
+    """
+    least_db = np.concatenate([[0.0], np.cumsum(steps_db)])
+    sums = np.concatenate([[0.0], np.cumsum(levels_db - least_db)])
+    first, last = np.ogrid[: len(levels_db), : len(levels_db)]
+    means = np.where(first <= last, (sums[1:] - sums[:-1, None]) / np.maximum(last - first + 1, 1), np.inf)
+    lowest = np.minimum.accumulate(means[:, ::-1], axis=1)[:, ::-1]
+    found_db = np.where(first <= last, lowest, -np.inf).max(axis=0) + least_db
+    return found_db + (levels_db[-1] - found_db[-1])
 
 
 def _tail_rates(seconds: np.ndarray, power: np.ndarray) -> np.ndarray:
