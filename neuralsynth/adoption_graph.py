@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from neuralsynth.errors import ModelError
-from neuralsynth.spec import MAX_LATENT_SIZE
+from neuralsynth.spec_checks import MAX_LATENT_SIZE
 
 INPUTS = ("latent", "note", "velocity")
 _INNER = "adopted/"  # before every name of the graph, so that none is one of ours

@@ -8,7 +8,6 @@ described in `presets/README.md`). Unknown keys are refused by name; older versi
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -17,19 +16,14 @@ import msgspec
 import numpy as np
 
 from neuralsynth.errors import ModelError
-from neuralsynth.prior import Prior, complaints
+from neuralsynth.prior import Prior
+from neuralsynth.spec_checks import MAX_BANDS, MAX_FRAMES, MAX_LATENT_SIZE, MAX_PARTIALS, complaints
 from neuralsynth.spectrum import SpectrumGrid
 from neuralsynth.strokes import Strokes
-from neuralsynth.strokes import complaints as stroke_complaints
 
 FORMAT_VERSION = 1
 METADATA_KEY = "neuralsynth"
 ENCODER_KEY, ENCODER_SUFFIX = "neuralsynth-encoder", ".encoder.onnx"
-
-#: Limits a file must keep, so that a hostile one cannot ask for the whole memory.
-MAX_FRAMES, MAX_PARTIALS, MAX_BANDS, MAX_LATENT_SIZE, MAX_NAMED = 1024, 512, 256, 2048, 1024
-MAX_TEXTURE = 12.0  # dB and cents
-MAX_VARIATIONS = 16
 
 
 class Sustain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -227,7 +221,8 @@ class InstrumentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
             spec = msgspec.convert(_upgraded(document, where), cls)
         except msgspec.ValidationError as error:
             raise ModelError(f"{where}: its spec is wrong: {error}") from error
-        _check(spec, where)
+        for complaint in complaints(spec):
+            raise ModelError(f"{where}: its spec is wrong: {complaint}")
         return spec
 
 
@@ -286,91 +281,3 @@ def _upgraded(document: Any, where: str) -> Any:
             "update with: pip install -U neuralsynth"
         )
     return document
-
-
-def _check(spec: InstrumentSpec, where: str) -> None:
-    """Hold the limits and the cross-references that types cannot express."""
-
-    def require(condition: bool, complaint: str) -> None:
-        if not condition:
-            raise ModelError(f"{where}: its spec is wrong: {complaint}")
-
-    require(1 <= spec.latent_size <= MAX_LATENT_SIZE, f"latent_size is {spec.latent_size}; use 1 to {MAX_LATENT_SIZE}")
-    _check_detail(spec, require)
-    require(1 <= len(spec.points) <= MAX_NAMED, f"{len(spec.points)} points; use 1 to {MAX_NAMED}")
-    require(len(spec.axes) <= MAX_NAMED, f"{len(spec.axes)} axes; use at most {MAX_NAMED}")
-    require(spec.default_point in spec.points, f"default_point {spec.default_point!r} is not among its points")
-    vectors = [*spec.points.values(), *(v for a in spec.axes.values() for v in (a.low, a.high))]
-    z = spec.character_size
-    require(all(len(v) == z for v in vectors), f"a point or axis does not have {z} numbers")
-    require(all(math.isfinite(x) and abs(x) < 1e3 for v in vectors for x in v), "a latent number is not finite or huge")
-    if spec.prior is not None:
-        for complaint in complaints(spec.prior, z, spec.latent_size - z):
-            require(False, f"prior: {complaint}")
-    require(8_000 <= spec.sample_rate <= 384_000, f"sample_rate is {spec.sample_rate}; use 8000 to 384000 Hz")
-    if spec.waveform is not None:
-        require(spec.kind == "waveform", "it has a waveform, but its kind is spectral")
-        require(0.0 <= spec.waveform.sounds_at <= 127.0, "waveform: sounds_at must lie in 0 to 127")
-    if spec.kind == "spectral" or spec.waveform is not None:
-        _check_grid(spec, require)
-    require(spec.traits.keys() <= spec.points.keys(), "traits has a name that is no point")
-    _check_variations(spec, require)
-    require(spec.strokes.keys() <= spec.points.keys(), "strokes has a name that is no point")
-    for name, strokes in spec.strokes.items():
-        for complaint in stroke_complaints(strokes):
-            require(False, f"strokes of {name}: {complaint}")
-    _check_traits(spec, spec, require)
-    for traits in spec.traits.values():
-        _check_traits(traits, spec, require)
-
-
-def _check_detail(spec: InstrumentSpec, require) -> None:
-    if spec.detail is None:
-        return
-    d, bands = spec.detail, len(spec.band_edges_hz) - 1
-    sized = d.n_functions >= 1 and 0 <= d.n_partials <= spec.n_partials and 0 <= d.n_bands <= bands
-    require(sized and 0 <= d.n_stiffness <= 1, f"detail is {d}")
-    require(0 < d.size < spec.latent_size, f"detail takes {d.size} of {spec.latent_size} latent numbers")
-
-
-def _check_variations(spec: InstrumentSpec, require) -> None:
-    require(spec.variations.keys() <= spec.points.keys(), "variations has a name that is no point")
-    for name, ways in spec.variations.items():
-        require(len(ways) <= MAX_VARIATIONS, f"{name} has {len(ways)} variations; use at most {MAX_VARIATIONS}")
-        sizes = (spec.character_size, spec.latent_size)
-        require(
-            all(len(way) in sizes for way in ways),
-            f"a variation of {name} does not have {sizes[0]} or {sizes[1]} numbers",
-        )
-        require(
-            all(math.isfinite(x) and abs(x) < 1e3 for way in ways for x in way),
-            f"a variation of {name} is not finite or huge",
-        )
-
-
-def _check_traits(own: InstrumentSpec | Traits, spec: InstrumentSpec, require) -> None:
-    require(0 <= own.note_low <= own.note_high <= 127, "note_low..note_high must lie in 0..127")
-    require(0 <= own.velocity_low <= own.velocity_high <= 127, "velocity_low..velocity_high must lie in 0..127")
-    if own.sustain is not None and spec.frame_seconds:
-        s = own.sustain
-        require(
-            math.isfinite(s.start_seconds) and 0 <= s.start_seconds < s.end_seconds <= spec.frame_seconds[-1],
-            f"sustain {s.start_seconds}..{s.end_seconds} s lies outside its frames",
-        )
-    if own.texture is not None:
-        t = own.texture
-        numbers = [*t.partials_db, t.level_db, t.cents]
-        require(1 <= len(t.partials_db) <= MAX_PARTIALS, f"texture has {len(t.partials_db)} partials; use 1 or more")
-        require(all(0.0 <= x <= MAX_TEXTURE for x in numbers), f"texture goes beyond 0 to {MAX_TEXTURE:g} dB or cents")
-        require(0.005 <= t.seconds <= 5.0, f"texture has {t.seconds} seconds; use 0.005 to 5")
-
-
-def _check_grid(spec: InstrumentSpec, require) -> None:
-    times, edges = np.array(spec.frame_seconds), np.array(spec.band_edges_hz)
-    require(2 <= len(times) <= MAX_FRAMES, f"{len(times)} frame times; use 2 to {MAX_FRAMES}")
-    require(2 <= len(edges) <= MAX_BANDS + 1, f"{len(edges)} band edges; use 2 to {MAX_BANDS + 1}")
-    require(1 <= spec.n_partials <= MAX_PARTIALS, f"n_partials is {spec.n_partials}; use 1 to {MAX_PARTIALS}")
-    finite = bool(np.all(np.isfinite(times)) and np.all(np.isfinite(edges)))
-    require(finite and bool(np.all(np.diff(times) > 0)), "frame_seconds must increase")
-    require(times[0] == 0.0 and times[-1] <= 120.0, "frame_seconds must run from 0 to at most 120")
-    require(bool(np.all(np.diff(edges) > 0)) and edges[0] > 0, "band_edges_hz must be positive and increase")

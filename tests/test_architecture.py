@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parents[1] / "neuralsynth"
 FLOORS = [
     ["errors"],
     ["units", "events", "knobs", "storage", "regular_file", "spectrum", "prior", "strokes"],
-    ["spec", "audiofile", "checking", "toml_file"],
+    ["spec", "spec_checks", "audiofile", "checking", "toml_file"],
     ["settings"],
     ["sound", "analysis", "effect_table", "plugin_list", "midi", "tuning", "keyboard", "held_voices"],
     [

@@ -9,7 +9,8 @@ from typing import Any
 
 from neuralsynth.analysis.folder import Folder
 from neuralsynth.errors import RecordingError, UsageError
-from neuralsynth.spec import MAX_NAMED, InstrumentSpec
+from neuralsynth.spec import InstrumentSpec
+from neuralsynth.spec_checks import MAX_NAMED
 
 FAMILIES = ("vae", "gan")
 MIN_RECORDINGS = 2

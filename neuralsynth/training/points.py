@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from neuralsynth.analysis.descriptors import SAYS, UNITS, describe
-from neuralsynth.spec import MAX_VARIATIONS, LatentAxis, Sustain, Traits, point_name
+from neuralsynth.spec import LatentAxis, Sustain, Traits, point_name
+from neuralsynth.spec_checks import MAX_VARIATIONS
 from neuralsynth.spectrum import SpectrumGrid
 from neuralsynth.training.augment import TURNS, turnable
 from neuralsynth.training.dataset import NoteTable

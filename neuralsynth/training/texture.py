@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from neuralsynth.spec import MAX_TEXTURE, Sustain, Texture
+from neuralsynth.spec import Sustain, Texture
+from neuralsynth.spec_checks import MAX_TEXTURE
 from neuralsynth.training.dataset import NoteTable
 
 #: What moves faster than this is texture, what moves slower is the note's own course.
