@@ -126,6 +126,18 @@ def test_this_test_can_see_an_upward_import(tmp_path):
     assert any(floor_of(t.removeprefix("neuralsynth.")) > floor_of("units") for t in imports_of(planted))
 
 
+def test_drawn_floats_that_may_be_0_leave_out_subnormal_ones():
+    """Effects set the processor to take them for 0; from then on Hypothesis refuses to draw them, in any later test."""
+    for path in sorted(Path(__file__).parent.glob("test_*.py")):
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not (isinstance(call, ast.Call) and ast.unparse(call.func) == "st.floats"):
+                continue
+            bounds = [ast.literal_eval(bound) for bound in call.args if isinstance(bound, ast.Constant | ast.UnaryOp)]
+            away_from_0 = len(bounds) == 2 and bounds[0] * bounds[1] > 0.0
+            said = any(keyword.arg == "allow_subnormal" for keyword in call.keywords)
+            assert away_from_0 or said, f"{path.name}:{call.lineno}: say allow_subnormal=False"
+
+
 def fresh_python(code):
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120)

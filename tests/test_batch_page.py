@@ -20,6 +20,7 @@ from neuralsynth.design.page import PAGE, write_page
 from neuralsynth.design.thumbnails import HEIGHT, WIDTH, packed, thumbnail, thumbnail_of_file
 from tests.batches import DESCRIPTORS, made_batch
 from tests.browser import Browser
+from tests.effort import slowness
 
 COUNT, N_FILES = 1000, 40
 MOST_SECONDS = 6.0  # to open 1,000 sounds, on a machine that does other things as well
@@ -95,7 +96,7 @@ def test_a_thousand_sounds_are_open_and_in_use_within_seconds(browser, batch):
     told = float(one.ask("document.documentElement.dataset.milliseconds")) / 1000.0
     one.close()
     print(f"\n{COUNT} sounds, {batch[2] / 1e6:.2f} MB: ready {told:.2f} s, seen {opened:.2f} s, heard {used:.2f} s")
-    assert max(told, opened, used) < MOST_SECONDS
+    assert max(told, opened, used) < MOST_SECONDS * slowness()
 
 
 def test_ten_thousand_sounds_are_only_as_many_elements_as_can_be_seen(browser, tmp_path, monkeypatch):

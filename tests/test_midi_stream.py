@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import mido
 import pytest
 from hypothesis import given
@@ -11,6 +9,7 @@ from hypothesis import strategies as st
 
 from neuralsynth.events import DATA_LENGTH, TEMPO
 from neuralsynth.midi.stream import MAX_SYSEX_BYTES, MessageStream, is_message
+from tests.effort import at_most
 
 DATA = st.integers(0, 127)
 CHANNEL = st.integers(0x80, 0xEF).flatmap(
@@ -142,9 +141,8 @@ def test_exclusive_messages_over_the_limit_are_dropped_whole_and_counted_once(n_
 
 def test_a_megabyte_of_anything_takes_less_than_a_second():
     for data in (b"\xf0" + b"\x01" * 999_999, b"\x90\x3c\x40" * 333_333, b"\xf8" * 1_000_000, b"\x90" * 1_000_000):
-        started = time.process_time()
-        MessageStream().feed(data)
-        assert time.process_time() - started < 1.0
+        with at_most(1.0):
+            MessageStream().feed(data)
 
 
 @pytest.mark.parametrize("message", [b"", b"\x90\x3c", b"\x90\x3c\x40\x41\x42", b"\xff\x51\x03", b"\xf0\x01", b"\x3c"])

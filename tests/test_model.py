@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -23,6 +24,7 @@ from neuralsynth.model import Decoded, InstrumentModel
 from neuralsynth.model_graph import OPERATORS, check_graph
 from neuralsynth.model_trial import judge, replay
 from neuralsynth.spec import METADATA_KEY, InstrumentSpec
+from tests.effort import slowness
 from tests.models import (
     TINY_B,
     TINY_GRID,
@@ -473,7 +475,7 @@ def test_a_graph_that_never_ends_is_refused(tmp_path, monkeypatch):
     started = time.monotonic()
     with pytest.raises(ModelError, match=r"endless\.onnx: its trial did not end within 2 s"):
         InstrumentModel.load(path)
-    assert time.monotonic() - started < 12.0
+    assert time.monotonic() - started < 12.0 * slowness()
 
 
 # Loading
@@ -563,14 +565,13 @@ def test_a_cache_that_cannot_be_written_costs_only_time(tiny, tmp_path, monkeypa
 def test_a_known_file_opens_within_60_ms_and_without_onnx(tiny, cache):
     InstrumentModel.load(tiny)
     program = (
-        "import sys, time\nimport neuralsynth.model as m\nm.import_onnxruntime()\n"
-        f"t = time.process_time()\nm.InstrumentModel.load({str(tiny)!r})\n"
-        "print(time.process_time() - t, 'onnx' in sys.modules, 'torch' in sys.modules)"
+        "import sys\nimport neuralsynth.model as m\nfrom tests.effort import at_most\nm.import_onnxruntime()\n"
+        f"with at_most(0.060):\n    m.InstrumentModel.load({str(tiny)!r})\n"
+        "print('onnx' in sys.modules, 'torch' in sys.modules)"
     )
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    seconds, onnx_loaded, torch_loaded = run.stdout.split()
-    assert float(seconds) < 0.060
-    assert (onnx_loaded, torch_loaded) == ("False", "False")
+    root = Path(__file__).parents[1]
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=root)
+    assert run.stdout.split() == ["False", "False"], run.stderr
 
 
 def test_onnxruntime_reports_to_nobody(tiny, tmp_path):

@@ -12,7 +12,7 @@ from scipy.optimize import isotonic_regression
 
 from neuralsynth.note_bank import NoteBank, rising_levels_db
 
-LEVELS = st.lists(st.floats(-80.0, 0.0), min_size=1, max_size=8)
+LEVELS = st.lists(st.floats(-80.0, 0.0, allow_subnormal=False), min_size=1, max_size=8)
 
 
 @given(LEVELS, st.data())
@@ -63,7 +63,10 @@ class _Levelled:
 
 
 def _steps(data, n_layers: int) -> np.ndarray:
-    return np.array(data.draw(st.lists(st.floats(0.0, 3.0), min_size=n_layers - 1, max_size=n_layers - 1)), float)
+    return np.array(
+        data.draw(st.lists(st.floats(0.0, 3.0, allow_subnormal=False), min_size=n_layers - 1, max_size=n_layers - 1)),
+        float,
+    )
 
 
 def _played_db(model, latent: np.ndarray) -> np.ndarray:

@@ -6,7 +6,6 @@ import ctypes
 import ctypes.util
 import math
 import os
-import time
 import tracemalloc
 from fractions import Fraction
 
@@ -21,6 +20,7 @@ from neuralsynth.tuning.mts import OctaveTuning, ProgramTuning, read_tuning
 from neuralsynth.tuning.store import ALL_KEYS
 from neuralsynth.tuning.stretch import A0, C8, stretch_cents, typical_inharmonicity
 from neuralsynth.tuning.sysex import MasterCoarseTuning, MasterFineTuning, MasterVolume, Reset
+from tests.effort import at_most
 
 KEYS = np.arange(128.0)
 EQUAL = Tuning.equal()
@@ -345,29 +345,26 @@ def test_a_broken_key_map_is_refused_and_says_why(scala, kbm, says):
 def test_a_folder_a_pipe_a_missing_and_a_huge_file_are_refused_at_once(tmp_path):
     os.mkfifo(tmp_path / "pipe.scl")
     (tmp_path / "huge.scl").write_bytes(b"a\n1\n2/1\n" + bytes(1 << 20))
-    start = time.perf_counter()
     for name, says in (
         ("", "regular file"),
         ("pipe.scl", "regular file"),
         ("no.scl", "cannot be opened"),
         ("huge.scl", "larger"),
     ):
-        with pytest.raises(PresetError, match=says):
+        with at_most(0.25), pytest.raises(PresetError, match=says):
             read_scala(tmp_path / name)
-    assert time.perf_counter() - start < 1.0
 
 
 @pytest.mark.parametrize(
     "line", ["1" * 1_000_000, " " * 1_000_000, "3" + " " * 1_000_000 + "x", "3/" * 500_000, "." * 1_000_000]
 )
 def test_a_hostile_line_takes_no_time(scala, line):
-    start = time.perf_counter()
     for scl, kbm in ((f"n\n1\n{line}", None), (f"n\n{line}", None), (JUST_MAJOR, f"1\n0\n127\n60\n60\n{line}\n0\n0")):
-        try:
-            scala(scl, kbm)
-        except PresetError as error:
-            assert len(str(error)) < 400
-    assert time.perf_counter() - start < 2.0
+        with at_most(1.0):
+            try:
+                scala(scl, kbm)
+            except PresetError as error:
+                assert len(str(error)) < 400
 
 
 @settings(max_examples=300, deadline=None)

@@ -13,6 +13,7 @@ from neuralsynth.events import DATA_LENGTH
 MAX_SYSEX_BYTES = 64 << 10
 SYSEX, SYSEX_END, REAL_TIME = 0xF0, 0xF7, 0xF8
 _UNDEFINED_REAL_TIME = frozenset({0xF9, 0xFD})
+_ONE_BYTE = [bytes([byte]) for byte in range(256)]
 #: Bytes of a message by its status, below the real-time ones. What is missing is undefined and carries nothing.
 _LENGTHS = {
     **{status: 1 + DATA_LENGTH[status & 0xF0] for status in range(0x80, SYSEX)},
@@ -48,7 +49,7 @@ class MessageStream:
             elif byte < REAL_TIME:
                 self._begin(byte, found)
             elif byte not in _UNDEFINED_REAL_TIME:
-                found.append(bytes([byte]))
+                found.append(_ONE_BYTE[byte])
         return found
 
     def _add(self, byte: int, found: list[bytes]) -> None:
@@ -76,7 +77,7 @@ class MessageStream:
         self._status = status
         self._length = self._max_sysex_bytes if status == SYSEX else _LENGTHS.get(status, 0)
         if self._length == 1:
-            found.append(bytes([status]))
+            found.append(_ONE_BYTE[status])
             self._length = 0
         elif self._length:
             message.append(status)
