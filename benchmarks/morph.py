@@ -2,8 +2,9 @@
 
 Between any two named points of an instrument file, and between any two of the files at their default points, the way is
 walked in 32 equal steps, and a note that both have is played at each of the 33 places: along the straight line through
-latent space between points, through the morph of a preset between files. Reported are the largest step over the mean
-step, in the distance of `neuralsynth.analysis.distance`, and how far any place is from its key by Praat's tracker.
+latent space between points (with `--played` through the morph of a preset, as the morph's knob goes), through the morph
+of a preset between files. Reported are the largest step over the mean step, in the distance of
+`neuralsynth.analysis.distance`, and how far any place is from its key by Praat's tracker.
 The noise of all places is drawn from the same numbers, so that the way is measured and not the dice; and all begin at
 their first sample, so they are not trimmed to their onsets: a slow tone's onset is found a millisecond later from one
 place to the next, and that would count for more than all that can be heard to change.
@@ -82,11 +83,11 @@ def between_points(model: InstrumentModel, one: str, other: str, note: int, seco
     return [play_spectrum(batch.note(i, spec.grid()), note, n_samples, RATE, sustain) for i in range(STEPS + 1)]
 
 
-def between_files(model: InstrumentModel, other: Path, note: int, seconds: float = 1.0) -> list[np.ndarray]:
-    """A note at every place of a morph from an instrument file to another one beside it."""
+def played(model: InstrumentModel, one: str, morph: Morph, note: int, seconds: float = 1.0) -> list[np.ndarray]:
+    """A note at every place of a preset's morph that leads from a named point of an instrument file, "" its default."""
     bare = bare_preset(model.path)
-    still = msgspec.structs.replace(bare.sound, texture=0.0)
-    preset = msgspec.structs.replace(bare, sound=still, morph=Morph(to=other.name))
+    still = msgspec.structs.replace(bare.sound, texture=0.0, point=one)
+    preset = msgspec.structs.replace(bare, sound=still, morph=morph)
     instrument = Instrument(preset, model, model.path)
     messages = [[*_morphed(i / STEPS), (bytes([0x90, note, VELOCITY]), 0.0)] for i in range(STEPS + 1)]
     return [instrument(m, seconds, RATE, num_channels=1)[0] for m in messages]
@@ -104,8 +105,14 @@ def note_of_both(one: InstrumentSpec, other: InstrumentSpec) -> int:
     return (max(one.note_low, other.note_low) + min(one.note_high, other.note_high)) // 2
 
 
-def ways(models: Sequence[InstrumentModel], pairs: int = 0, seconds: float = 1.0, seed: int = 0) -> Iterator[Way]:
-    """Measure the ways between all points of every file and between all files of a folder, or some `pairs` of them."""
+def ways(
+    models: Sequence[InstrumentModel], pairs: int = 0, seconds: float = 1.0, seed: int = 0, is_played: bool = False
+) -> Iterator[Way]:
+    """Measure the ways between all points of every file and between all files of a folder, or some `pairs` of them.
+
+    Args:
+        is_played: between points go the way of a preset's morph, not the straight line through latent space.
+    """
     jobs: list[tuple] = []
     for model in models:
         jobs += [(model, *names) for names in combinations(model.spec.points, 2)]
@@ -115,12 +122,17 @@ def ways(models: Sequence[InstrumentModel], pairs: int = 0, seconds: float = 1.0
         jobs = [jobs[i] for i in chosen]
     for model, *ends in jobs:
         if len(ends) == 2:
+            one, other = ends
             note = note_of_both(*(model.spec.around(point) for point in ends))
-            yield judge(*ends, note, between_points(model, *ends, note, seconds))
+            if is_played:
+                places = played(model, one, Morph(point=other), note, seconds)
+            else:
+                places = between_points(model, one, other, note, seconds)
+            yield judge(one, other, note, places)
         else:
             note = note_of_both(model.spec, ends[0].spec)
             names = (model.path.stem, ends[0].path.stem)
-            yield judge(*names, note, between_files(model, ends[0].path, note, seconds))
+            yield judge(*names, note, played(model, "", Morph(to=ends[0].path.name), note, seconds))
 
 
 def table(found: Sequence[Way]) -> str:
@@ -138,13 +150,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("instruments", nargs="*", type=Path, help="instrument files  [default: all shipped]")
     parser.add_argument("--pairs", type=int, default=0, help="measure so many, drawn at random  [default: all]")
+    parser.add_argument("--played", action="store_true", help="between points, go the way of a preset's morph")
     parser.add_argument("--seconds", type=float, default=1.0, help="length of the notes  [default: 1]")
     parser.add_argument("--seed", type=int, default=0, help="of the drawn pairs  [default: 0]")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args()
     try:
         models = [InstrumentModel.load(p) for p in options.instruments or shipped_models()]
-        found = list(ways(models, options.pairs, options.seconds, options.seed))
+        found = list(ways(models, options.pairs, options.seconds, options.seed, options.played))
     except NeuralSynthError as error:
         print(f"morph: {error}", file=sys.stderr)
         return error.exit_code

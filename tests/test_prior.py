@@ -376,7 +376,9 @@ def renewed(tmp_path_factory):
         shutil.copy(file, folder)
     before = (folder / "cello.onnx").read_bytes()
     model = InstrumentModel.load(folder / "cello.onnx")
-    add_prior(folder / "cello.onnx", Batches(decoded_table(model, np.arange(40.0, 80.0, 2.0)), 0, 24))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("neuralsynth.training.flow.STEPS", 50)
+        add_prior(folder / "cello.onnx", Batches(decoded_table(model, np.arange(40.0, 80.0, 2.0)), 0, 24))
     return folder / "cello.onnx", before
 
 

@@ -121,7 +121,7 @@ def test_a_killed_training_resumes_to_bit_identical_weights(folder, trained, tmp
 
 
 def test_kill_9_at_any_moment_leaves_a_run_that_resumes_to_the_same_weights(folder, tmp_path):
-    config = replace(TINY, steps=400)
+    config = replace(TINY, steps=150)
     calm = train_folder(folder, tmp_path / "calm.onnx", config, show_progress=False)
     code = f"""
 import sys
@@ -129,7 +129,7 @@ sys.path[:0] = {sys.path!r}
 from neuralsynth.training import watch
 watch.MOST_STEPS_LOST = 20
 from tests.test_training import TINY, replace, train_folder
-train_folder({str(folder)!r}, {str(tmp_path / "tone.onnx")!r}, replace(TINY, steps=400), show_progress=False)
+train_folder({str(folder)!r}, {str(tmp_path / "tone.onnx")!r}, replace(TINY, steps=150), show_progress=False)
 """
     process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[1])
     deadline = time.monotonic() + 120
@@ -142,7 +142,7 @@ train_folder({str(folder)!r}, {str(tmp_path / "tone.onnx")!r}, replace(TINY, ste
     assert not (tmp_path / "tone.onnx").exists()
     train_folder(folder, tmp_path / "tone.onnx", config, resume=tmp_path / "tone.run", show_progress=False)
     states = [checkpoints.Run(run_dir).load()[0] for run_dir in (calm.run_dir, tmp_path / "tone.run")]
-    assert states[0]["step"] == states[1]["step"] == 400
+    assert states[0]["step"] == states[1]["step"] == 150
     assert_same_weights(*states)
 
 
