@@ -20,15 +20,13 @@ from pathlib import Path
 
 import numpy as np
 
-from neuralsynth.analysis.descriptors import UNITS, describe
+from neuralsynth.analysis.descriptors import UNITS
 from neuralsynth.errors import NeuralSynthError, UsageError
 from neuralsynth.model import InstrumentModel
 from neuralsynth.preset import shipped_models
-from neuralsynth.spec import InstrumentSpec
+from neuralsynth.scoring.axes import JUST_HEARD, moved, qualities_of
 
 LEAST_OWN, MOST_OTHER = 0.9, 0.4
-#: A standard deviation of this much can just be heard.
-JUST_HEARD = {"brightness": 0.03, "noisiness": 0.3, "attack": 0.15, "decay": 0.15}
 
 
 @dataclass(frozen=True)
@@ -74,41 +72,18 @@ def measure(model: InstrumentModel, draws: int = 64, n_notes: int = 8, seed: int
         UsageError: the instrument has no such axis or no spectrum.
     """
     spec = model.spec
-    axes = [name for name in spec.axes if name in UNITS]
+    axes = qualities_of(spec.axes)
     if not axes or spec.kind != "spectral":
         raise UsageError(f"{model.path}: has no axis named {', '.join(UNITS)}; only such can be measured")
-    positions = np.random.default_rng(seed).uniform(-1.0, 1.0, (n_notes, draws, len(axes)))
-    moves = offsets(spec, axes, positions)
     results = []
-    for point, latent in spec.points.items():
-        own = spec.around(point)
-        notes = np.linspace(own.note_low + 1, own.note_high - 1, n_notes).round()
-        described = np.stack(
-            [_described(model, np.array(latent) + m, note) for m, note in zip(moves, notes, strict=True)]
-        )
-        results += ranked(spec.name, point, axes, correlations(positions, described))
+    for point in spec.points:
+        results += ranked(spec.name, point, axes, correlations(*moved(model, point, n_notes, draws, seed)))
     return results
 
 
 def _is_full(model: InstrumentModel) -> bool:
     """Whether a file has every axis that can be measured; drums have none, single cycles neither move nor hiss."""
     return model.spec.kind == "spectral" and set(UNITS) <= set(model.spec.axes)
-
-
-def offsets(spec: InstrumentSpec, axes: Sequence[str], positions: np.ndarray) -> np.ndarray:
-    """What positions -1..1 `[…, A]` on named axes add to a latent, `[…, Z]`."""
-    low, high = (np.array([getattr(spec.axes[name], end) for name in axes]) for end in ("low", "high"))
-    return np.maximum(positions, 0.0) @ high + np.maximum(-positions, 0.0) @ low
-
-
-def _described(model: InstrumentModel, latents: np.ndarray, note: float) -> np.ndarray:
-    """Descriptors `[N, D]` of a note at some latents, at a middle velocity."""
-    spec, n = model.spec, len(latents)
-    velocity = 0.5 * (spec.velocity_low + spec.velocity_high) / 127.0
-    batch = model.decode(latents, np.full(n, note), np.full(n, velocity))
-    partials, ratios, noise = (x.astype(np.float64) for x in (batch.partials, batch.ratios, batch.noise))
-    told = [describe(partials[i], ratios[i], noise[i], spec.grid(), note) for i in range(n)]
-    return np.array([[one[name] for name in UNITS] for one in told])
 
 
 def ranked(instrument: str, point: str, axes: Sequence[str], r: np.ndarray) -> list[AxisResult]:

@@ -85,11 +85,12 @@ def main() -> int:
     parser.add_argument("--without-twin", action="store_true", help="do not measure quality on left-out pitches")
     parser.add_argument("--only-texture", action="store_true", help="measure the texture of finished instruments anew")
     parser.add_argument("--only-quality", action="store_true", help="put judge.py's figures into finished instruments")
+    parser.add_argument("--only-axes", action="store_true", help="put the axes of finished instruments straight")
     parser.add_argument("--only-prior", action="store_true", help="fit the prior of finished instruments anew")
     options = parser.parse_args()
     names = options.recipes or sorted(path.stem for path in HERE.glob("*.toml"))
     make = retexture if options.only_texture else requality if options.only_quality else build
-    make = reprior if options.only_prior else make
+    make = reprior if options.only_prior else reaxis if options.only_axes else make
     try:
         checks = [make(name, options) for name in names]
     except NeuralSynthError as error:
@@ -149,6 +150,20 @@ def retexture(name: str, options: argparse.Namespace) -> bool:
     texture = measure_texture(table, sustain_region(table))
     publish(model, options.into, texture=texture)
     print(f"{model.name}: {texture}")
+    return True
+
+
+def reaxis(name: str, options: argparse.Namespace) -> bool:
+    """Put the axes of a finished instrument straight; nothing is asked of its recordings."""
+    from neuralsynth.model import InstrumentModel
+    from neuralsynth.training.straighten import straighten
+
+    model = options.into / f"{name}.onnx"
+    before = InstrumentModel.load(model).spec
+    after = straighten(model)
+    own = [f"{axis} at {point}" for point, axes in after.own_axes.items() for axis in axes]
+    own += [axis for axis in after.axes if after.axes[axis] != before.axes[axis]]
+    print(f"{model.name}: {', '.join(own) or 'nothing'} goes another way", flush=True)
     return True
 
 

@@ -43,6 +43,7 @@ _SPEC_SAYS = {
     "points": "named places in latent space, Z numbers each, the detail left out",
     "default_point": "the point a preset gets when it names none",
     "axes": "named directions in latent space, see below",
+    "own_axes": "axes of points at which they go another way than elsewhere, by point and name",
     "prior": "where in the latent space plausible sounds lie, see below; null where that is not known",
     "traits": "range, dynamics, sustain and texture of points that have their own, see below",
     "strokes": "of drums whose strokes repeat each other's waveform: the low part of some learned ones, by point",

@@ -128,7 +128,7 @@ class LatentSearch:
         points = self.at_points(velocity)
         best = points[0]
         ends: dict[str, np.ndarray] = {}
-        for axis in self._spec.axes.values():
+        for axis in self._spec.at(best.latent).axes.values():
             for end in (axis.low, axis.high):
                 ends[f"{best.start}{len(ends)}"] = best.latent + 0.5 * self._spec.place(end)
         if self._encoder is not None:

@@ -162,7 +162,8 @@ def _listener(spec: InstrumentSpec):
 def latent_reach(spec: InstrumentSpec) -> float:
     """How far a latent number may go: 8, or further if the named points with their axes lie further out."""
     points = np.abs(list(spec.points.values())).max()
-    ends = [abs(x) for axis in spec.axes.values() for x in (*axis.low, *axis.high)]
+    axes = [axis for some in (spec.axes, *spec.own_axes.values()) for axis in some.values()]
+    ends = [abs(x) for axis in axes for x in (*axis.low, *axis.high)]
     return max(LEAST_LATENT_REACH, float(points + max(ends, default=0.0)))
 
 

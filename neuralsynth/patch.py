@@ -50,9 +50,7 @@ class Patch:
             raise PresetError(f"{path}: its model does not say how its audio is heard; wrap it with: neuralsynth adopt")
         self._check_routes()
         self.latent, sound = self._latent(preset.sound), preset.sound
-        is_nameless = sound.latent is not None or (sound.random > 0 and sound.point is None)
-        named = None if is_nameless else sound.point or model.spec.default_point
-        here = model.spec.around(named) if named else model.spec.at(self.latent)
+        named, here = self._named(sound), self._here(sound)
         steps, struck = (self._variants(named), self._struck(named)) if named else (None, None)
         softest = 0.0 if self._plays_other_layers else self.curved(softest)
         self.bank = NoteBank(model, self.latent, here, steps, struck, softest)
@@ -147,8 +145,18 @@ class Patch:
         latent = latent_of(sound, spec)
         for name, position in sound.axes.items():
             self._check_axis(name)
-            latent += self._along(name, position)
+            latent += _along(self._here(sound), name, position)
         return latent
+
+    def _named(self, sound: Sound) -> str | None:
+        """The point that a sound lies at, None where it is a place of its own."""
+        is_nameless = sound.latent is not None or (sound.random > 0 and sound.point is None)
+        return None if is_nameless else sound.point or self.model.spec.default_point
+
+    def _here(self, sound: Sound) -> InstrumentSpec:
+        """What the model says of the place of a sound."""
+        spec, named = self.model.spec, self._named(sound)
+        return spec.around(named) if named else spec.at(latent_of(sound, spec))
 
     def _check_latent(self, numbers: tuple[float, ...]) -> None:
         """Refuse numbers of a place that do not fit the model's latent space."""
@@ -189,11 +197,6 @@ class Patch:
         if preset.sound.variation == 0.0:
             return Struck(strokes, np.ones((1, len(strokes.velocities))))
         return Struck.drawn(strokes, np.random.default_rng(VARIANT_SEED), N_VARIANTS)
-
-    def _along(self, axis: str, position: float) -> np.ndarray:
-        """The step in the latent space to a position on a named axis."""
-        ends = self.model.spec.axes[axis]
-        return np.float32(abs(position)) * self.model.spec.place(ends.high if position >= 0.0 else ends.low)
 
     def _check_axis(self, name: str) -> None:
         axes = self.model.spec.axes
@@ -241,7 +244,7 @@ class Patch:
 
         def layers(keys: Sequence[int]) -> list[list[VoiceSound]]:
             if section == "axes":
-                step = self._along(key, end) - self._along(key, self.preset.sound.axes.get(key, 0.0))
+                step = _along(self.spec, key, end) - _along(self.spec, key, self.preset.sound.axes.get(key, 0.0))
             else:
                 step = np.zeros_like(self.latent)
                 step[int(key) - 1] = end * LATENT_REACH
@@ -276,6 +279,12 @@ def latent_of(sound: Sound, spec: InstrumentSpec) -> np.ndarray:
     elif sound.point or not sound.random:
         latent[: spec.character_size] = spec.points[sound.point or spec.default_point]
     return latent
+
+
+def _along(spec: InstrumentSpec, axis: str, position: float) -> np.ndarray:
+    """The step in the latent space to a position on a named axis."""
+    ends = spec.axes[axis]
+    return np.float32(abs(position)) * spec.place(ends.high if position >= 0.0 else ends.low)
 
 
 def _without_morph(preset: Preset) -> Preset:

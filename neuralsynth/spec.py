@@ -143,6 +143,7 @@ class InstrumentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     points: dict[str, list[float]]  # `character_size` numbers each
     default_point: str
     axes: dict[str, LatentAxis] = {}
+    own_axes: dict[str, dict[str, LatentAxis]] = {}  # of points at which an axis goes another way
     prior: Prior | None = None
     traits: dict[str, Traits] = {}  # of points that differ from the file as a whole
     variations: dict[str, list[list[float]]] = {}  # of drums: how recorded hits differ from their point
@@ -192,14 +193,16 @@ class InstrumentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         return min(self.points, key=lambda name: float(np.sum((character - self.points[name]) ** 2)))
 
     def around(self, point: str) -> InstrumentSpec:
-        """The spec with the range, dynamics, sustain and texture of one of its points."""
-        own = self.traits.get(point)
-        return self if own is None else msgspec.structs.replace(self, **msgspec.structs.asdict(own))
+        """The spec with the range, dynamics, sustain, texture and axes of one of its points."""
+        traits, axes = self.traits.get(point), self.own_axes.get(point)
+        told = msgspec.structs.asdict(traits) if traits else {}
+        told |= {"axes": self.axes | axes} if axes else {}
+        return msgspec.structs.replace(self, **told) if told else self
 
     def at(self, latent: np.ndarray) -> InstrumentSpec:
-        """The spec with what a nameless place has from its nearest point: sustain and texture, not the range."""
+        """The spec with what a nameless place has from its nearest point: sustain, texture and axes, not the range."""
         own = self.around(self.nearest_point(latent))
-        return msgspec.structs.replace(self, sustain=own.sustain, texture=own.texture)
+        return msgspec.structs.replace(self, sustain=own.sustain, texture=own.texture, axes=own.axes)
 
     def to_json(self) -> str:
         """The document that goes into the file."""

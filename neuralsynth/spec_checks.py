@@ -37,7 +37,7 @@ def complaints(spec: InstrumentSpec) -> Iterator[str]:
         yield "waveform: sounds_at must lie in 0 to 127"
     if spec.kind == "spectral" or spec.waveform is not None:
         yield from _about_grid(spec)
-    for what in ("traits", "variations", "strokes"):
+    for what in ("own_axes", "traits", "variations", "strokes"):
         if not getattr(spec, what).keys() <= spec.points.keys():
             yield f"{what} has a name that is no point"
     for name, ways in spec.variations.items():
@@ -57,7 +57,10 @@ def _about_places(spec: InstrumentSpec) -> Iterator[str]:
         yield f"{len(spec.axes)} axes; use at most {MAX_NAMED}"
     if spec.default_point not in spec.points:
         yield f"default_point {spec.default_point!r} is not among its points"
-    vectors = [*spec.points.values(), *(v for a in spec.axes.values() for v in (a.low, a.high))]
+    if not all(own.keys() <= spec.axes.keys() for own in spec.own_axes.values()):
+        yield "own_axes has a name that is no axis"
+    axes = [axis for some in (spec.axes, *spec.own_axes.values()) for axis in some.values()]
+    vectors = [*spec.points.values(), *(v for a in axes for v in (a.low, a.high))]
     z = spec.character_size
     if not all(len(v) == z for v in vectors):
         yield f"a point or axis does not have {z} numbers"

@@ -13,6 +13,7 @@ from neuralsynth.analysis.files import checked_digest
 from neuralsynth.analysis.signal import find_onset_seconds
 from neuralsynth.instrument import Instrument
 from neuralsynth.model import InstrumentModel
+from neuralsynth.scoring.axes import JUST_HEARD
 from neuralsynth.spec import LatentAxis, Provenance
 from neuralsynth.training.dataset import NoteTable
 from neuralsynth.units import note_to_hz
@@ -220,4 +221,4 @@ def test_recordings_are_found_by_their_digests(folder, monkeypatch, capsys):
 
 
 def test_every_promised_descriptor_has_a_just_heard_step():
-    assert set(axes.JUST_HEARD) == set(UNITS)
+    assert set(JUST_HEARD) == set(UNITS)

@@ -91,7 +91,7 @@ def _page(
         _listening(notes),
         _table(score, notes),
         range_and_dynamics(spec, score, curves),
-        _axes(spec, axes),
+        _axes(instrument.spec, axes),
         _training(instrument),
     )
     return (

@@ -132,7 +132,7 @@ def axis_clips(instrument: Instrument, score: Score, seconds: float = _AXIS_SECO
     some = [notes[round(i)] for i in np.linspace(0, len(notes) - 1, min(6, len(notes)))]
     velocity = float(np.median([row.velocity for row in score.recordings]))
     found = []
-    for name, axis in list(instrument.model.spec.axes.items())[:MOST_AXES]:
+    for name, axis in list(instrument.spec.axes.items())[:MOST_AXES]:
         steps = np.array([axis.low, np.zeros_like(axis.low), axis.high], np.float32)
         measured = [_measured(instrument, instrument.latent + step, some, velocity).get(name) for step in steps]
         sounds = {

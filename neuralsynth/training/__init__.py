@@ -8,6 +8,7 @@
     blocks <- vae      the network
     fit         one step after the other     watch   what a person sees          checkpoints that survive a kill
     points, tuning  named points, axes; in tune                                  export      torch -> one ONNX file
+    straighten  axes that move one quality alone
     prepare     before the first step                                            run         all of it, in order
 """
 

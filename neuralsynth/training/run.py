@@ -48,6 +48,7 @@ from neuralsynth.training.losses import Ear, HarmonicEar, MelEar
 from neuralsynth.training.optimisation import Schedule, Training
 from neuralsynth.training.points import named_points, named_traits, named_variations, traits_of
 from neuralsynth.training.posterior import add_prior
+from neuralsynth.training.straighten import straighten
 from neuralsynth.training.prepare import Data, Say, note_step, planned_config, prepare
 from neuralsynth.training.strokes import named_strokes
 from neuralsynth.training.watch import Bar, Keeper, Log
@@ -229,6 +230,7 @@ class _Job:
         spec = self._spec(coder, module.step, learn_detail(coder, self.data.train))
         agreement = export_instrument(coder.decoder, spec, self.output)
         export_encoder(coder, spec, self.output)
+        straighten(self.output)
         spec = add_prior(self.output, self.batches)
         return TrainResult(
             self.output, self.run.path, spec, module.step, score, agreement, self.data.held_paths, warned
