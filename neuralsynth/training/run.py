@@ -48,8 +48,8 @@ from neuralsynth.training.losses import Ear, HarmonicEar, MelEar
 from neuralsynth.training.optimisation import Schedule, Training
 from neuralsynth.training.points import named_points, named_traits, named_variations, traits_of
 from neuralsynth.training.posterior import add_prior
-from neuralsynth.training.straighten import straighten
 from neuralsynth.training.prepare import Data, Say, note_step, planned_config, prepare
+from neuralsynth.training.straighten import straighten
 from neuralsynth.training.strokes import named_strokes
 from neuralsynth.training.watch import Bar, Keeper, Log
 

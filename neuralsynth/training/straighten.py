@@ -63,15 +63,18 @@ def straight_axes(model: InstrumentModel, point: str) -> dict[str, LatentAxis]:
         told = [described(model, np.tile(here.points[point] + end, (_N_ENDS, 1)), notes, velocity) for end in ends]
         low, high = (float(np.median(qualities[:, list(UNITS).index(name)])) for qualities in told)
         if low < high:
-            numbers = ([round(float(x), 6) for x in end] for end in ends)
-            found[name] = LatentAxis(*numbers, round(low, 5), round(high, 5), axis.unit, axis.says)
+            least, most = ([round(float(x), 6) for x in end] for end in ends)
+            found[name] = LatentAxis(least, most, round(low, 5), round(high, 5), axis.unit, axis.says)
     return found
 
 
 def straightened(model: InstrumentModel) -> InstrumentSpec:
-    """The spec of a finished instrument with its axes put straight: those of its only point, or at each of its points."""
+    """The spec of a finished instrument with its axes put straight, at each of its points.
+
+    A GAN's turns are arithmetic that takes back what they do to each other (`training.gan_turns`): they are left alone.
+    """
     spec = model.spec
-    if spec.kind != "spectral" or len(qualities_of(spec.axes)) < 2:
+    if spec.kind != "spectral" or spec.family == "gan" or len(qualities_of(spec.axes)) < 2:
         return spec
     found = {point: straight_axes(model, point) for point in spec.points}
     if len(found) == 1:
