@@ -9,7 +9,6 @@ import re
 import subprocess
 from collections import Counter
 from html.parser import HTMLParser
-from types import SimpleNamespace
 
 import msgspec
 import numpy as np
@@ -21,6 +20,7 @@ from neuralsynth.hosts.picture import spectrogram_thumbnails
 from neuralsynth.hosts.report_page import MAX_BYTES, report_page, write_report
 from neuralsynth.hosts.report_sounds import CLIP_RATE, VELOCITIES, Gallery, axis_clips, level_curves, spread
 from neuralsynth.instrument import Instrument
+from neuralsynth.model import InstrumentModel
 from neuralsynth.scoring import RecordingScore, Score, Sounds, score
 from neuralsynth.spec import LatentAxis, Provenance, Quality
 from neuralsynth.units import note_name
@@ -85,14 +85,11 @@ def record(instrument, folder, keys, velocities=(50, 110), seconds=0.8):
 def renamed(instrument, **changes):
     """The instrument, its spec and preset saying something else."""
     spec_changes = {k: v for k, v in changes.items() if k in ("licence", "origin", "provenance", "quality", "axes")}
-    spec = msgspec.structs.replace(instrument.model.spec, **spec_changes)
+    model = object.__new__(InstrumentModel)  # a copy that can decode
+    vars(model).update(vars(instrument.model))
+    model.spec = msgspec.structs.replace(model.spec, **spec_changes)
     preset = msgspec.structs.replace(instrument.preset, **{k: v for k, v in changes.items() if k in ("name", "says")})
-    other = Instrument(preset, instrument.model, instrument.path)
-    other.model = SimpleNamespace(
-        spec=spec, decode=instrument.model.decode, path=instrument.model.path, digest=instrument.model.digest
-    )
-    other.zones = ((other.zones[0][0], instrument),)
-    return other
+    return Instrument(preset, model, instrument.path)
 
 
 @pytest.fixture(scope="module")
