@@ -6,8 +6,10 @@ import msgspec
 import numpy as np
 import pytest
 
+from benchmarks.liveliness import measure as liveliness
 from neuralsynth.errors import ModelError
 from neuralsynth.instrument import Instrument
+from neuralsynth.preset import shipped_folder
 from neuralsynth.spec import InstrumentSpec, Sustain, Texture
 from neuralsynth.spectrum import SpectrumGrid
 from tests.models import tiny_instrument, tiny_spec
@@ -111,12 +113,40 @@ def test_a_texture_out_of_range_is_refused(wrong):
 
 
 def test_training_measures_the_texture_of_its_recordings():
-    from neuralsynth.training.dataset import NoteTable
     from neuralsynth.training.texture import measure_texture
+
+    table = wandering(np.array([0.4, 1.0, 2.0, 0.5, 0.5, 0.5, 0.5, 0.5]))
+    texture = measure_texture(table, Sustain(0.5, 5.0))
+    assert texture.partials_db[0] == pytest.approx(0.4, abs=0.25)
+    assert max(texture.partials_db) == pytest.approx(
+        1.0, abs=0.3
+    )  # the median over neighbours spares the one that is out
+    assert texture.cents == pytest.approx(1.5, rel=0.3)
+    assert 0.03 < texture.seconds < 0.08
+    assert measure_texture(table, None) is None
+
+
+def test_recordings_that_stand_still_get_a_movement_that_nobody_hears():
+    from neuralsynth.training.texture import measure_texture
+
+    texture = measure_texture(wandering(np.full(8, 0.01)), Sustain(0.5, 5.0))
+    assert texture.partials_db == [0.12] * 8
+
+
+def test_a_held_note_of_the_stillest_instrument_does_not_repeat_itself():
+    """The bar is 0.5; the organ's recordings stand still, and its sustain region is gone through again and again."""
+    peak, moves_db = liveliness(Instrument.load(shipped_folder() / "transistor-organ.onnx"), 1.0)
+    assert peak < 0.5
+    assert moves_db < 0.1  # from 10 ms to 10 ms: still an organ
+
+
+def wandering(deviations_db):
+    """A table of held notes whose partials wander by these deviations, and their pitch by 1.5 cents."""
+    from neuralsynth.training.dataset import NoteTable
 
     rng, grid = np.random.default_rng(5), SpectrumGrid.warped(400, 6.0, 8, 4)
     step = np.diff(grid.frame_seconds, prepend=-1.0)
-    deviations_db, n_notes = np.array([0.4, 1.0, 2.0, 0.5, 0.5, 0.5, 0.5, 0.5]), 12
+    n_notes = 12
 
     def wander(count):
         keep, out = np.exp(-step / 0.05), np.zeros((count, len(step)))
@@ -126,17 +156,9 @@ def test_training_measures_the_texture_of_its_recordings():
 
     levels = -20.0 - 4.0 * np.arange(8)[:, None] - 3.0 * grid.frame_seconds[None]
     partials = np.stack([levels + deviations_db[:, None] * wander(8) for _ in range(n_notes)])
-    table = NoteTable(
+    return NoteTable(
         grid, partials.astype(np.float32), np.full((n_notes, 4, 400), -80.0, np.float32),
         1.5 * np.concatenate([wander(1) for _ in range(n_notes)]).astype(np.float32), np.zeros(n_notes),
         np.full(n_notes, 400), np.full(n_notes, 60.0, np.float32), np.ones(n_notes, np.float32),
         np.zeros(n_notes, int), ("one",), True, tuple("x" * n_notes),
     )  # fmt: skip
-    texture = measure_texture(table, Sustain(0.5, 5.0))
-    assert texture.partials_db[0] == pytest.approx(0.4, abs=0.25)
-    assert max(texture.partials_db) == pytest.approx(
-        1.0, abs=0.3
-    )  # the median over neighbours spares the one that is out
-    assert texture.cents == pytest.approx(1.5, rel=0.3)
-    assert 0.03 < texture.seconds < 0.08
-    assert measure_texture(table, None) is None

@@ -14,6 +14,8 @@ COURSE_SECONDS = 0.4
 HEARD_DB = 45.0
 #: Deviations are held below these: beyond, the analysis has lost the partial, or vibrato has been taken for jitter.
 MOST_PARTIAL_DB, MOST_LEVEL_DB, MOST_CENTS = 3.0, 2.0, 3.0
+#: Partials move by so much at least, which nobody hears: where recordings stand still, a held note would repeat itself.
+LEAST_PARTIAL_DB = 0.12
 SHORTEST_SECONDS, LONGEST_SECONDS = 0.02, 0.15
 _FEWEST_FRAMES, _FEWEST_NOTES = 12, 3
 
@@ -83,4 +85,4 @@ def _filled(partials: list[list[float]]) -> np.ndarray:
         return np.zeros(1)
     filled = np.interp(np.arange(good[-1] + 1), good, np.array(medians)[good])
     smooth = [np.median(filled[max(0, i - 1) : i + 2]) for i in range(len(filled))]
-    return np.clip(smooth, 0.0, min(MOST_PARTIAL_DB, MAX_TEXTURE))
+    return np.clip(smooth, LEAST_PARTIAL_DB, min(MOST_PARTIAL_DB, MAX_TEXTURE))
