@@ -27,3 +27,12 @@ def private_home(tmp_path_factory):
         for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
             patch.setenv(name, str(tmp_path_factory.mktemp(name.lower())))
         yield
+
+
+@pytest.fixture(scope="module")
+def hasty_prior():
+    """Trainings end with a prior fitted to few places in few steps: `test_prior` fits one as users get it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("neuralsynth.training.flow.STEPS", 40)
+        patch.setattr("neuralsynth.training.posterior.N_HEARD", 64)
+        yield

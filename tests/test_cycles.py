@@ -204,6 +204,11 @@ TINY = TrainConfig(
 )  # fmt: skip
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _hasty_prior(hasty_prior):
+    """What these trainings are asked about is not the prior."""
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A tiny instrument of six waveforms, and what was understood of their folder."""

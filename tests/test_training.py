@@ -63,7 +63,12 @@ def formant_tone(note, velocity, seconds=0.8):
     return (tone * 0.02 * velocity / 127 + noise) * np.minimum(1.0, t / 0.03) * np.minimum(1.0, (seconds - t) / 0.05)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module", autouse=True)
+def _hasty_prior(hasty_prior):
+    """What these trainings are asked about is not the prior."""
+
+
+@pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Ten recordings of a formant instrument."""
     path = tmp_path_factory.mktemp("formant")
@@ -74,7 +79,7 @@ def folder(tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def trained(folder, tmp_path_factory):
     """An uninterrupted tiny training: result and final checkpoint."""
     where = tmp_path_factory.mktemp("calm")
