@@ -197,12 +197,14 @@ def test_a_damaged_plan_is_refused(folder, tmp_path, text):
         train_folder(folder, tmp_path / "x.onnx", TINY, resume=tmp_path, show_progress=False)
 
 
-def test_the_budget_in_minutes_is_kept(folder, tmp_path):
+def test_the_budget_in_minutes_is_kept(folder, tmp_path, monkeypatch):
+    """Nothing else ends this training; what comes after its last step may take as long as is kept for it."""
+    monkeypatch.setattr(run, "LEAST_MOST_STEPS", 1_000_000)
     started = time.monotonic()
-    config = replace(TINY, steps=0, minutes=0.5)
+    config = replace(TINY, steps=0, minutes=0.4)
     result = train_folder(folder, tmp_path / "tone.onnx", config, show_progress=False)
     assert result.steps >= run.MIN_STEPS
-    assert time.monotonic() - started < 1.2 * 60 * config.minutes
+    assert time.monotonic() - started < run.MOST_OVERRUN * 60 * config.minutes + run.RESERVE_SECONDS
 
 
 def test_the_log_holds_losses_pictures_and_sounds(trained):
