@@ -14,6 +14,7 @@ import time
 import tracemalloc
 import zipfile
 from pathlib import Path
+from typing import Self
 
 import msgspec
 import numpy as np
@@ -22,7 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuralsynth.audiofile import encoded, read_audio, write_audio
-from neuralsynth.design import batch
+from neuralsynth.design import batch, crew
 from neuralsynth.design.asking import Asked, asked_for, read_notes, read_sweep
 from neuralsynth.design.batch import run_batch
 from neuralsynth.design.changes import changed, full_name, knobs_of, values_of
@@ -389,50 +390,108 @@ def test_a_manifest_that_names_files_outside_its_folder_removes_none(shelf, tmp_
 # ---- a Dask cluster
 
 
-def test_a_cluster_whose_workers_die_gives_the_same_files(shelf, calm, tmp_path):
-    """A scheduler and two workers, one of which is killed every few seconds."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    port_file = tmp_path / "scheduler.json"
-    run = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--scheduler-file", port_file, "--port", "0",
-           "--no-dashboard", "--host", "127.0.0.1"]  # fmt: skip
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": environment}
-    scheduler = subprocess.Popen(run, **quiet)
-    worker = [sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", port_file, "--nthreads", "1",
-              "--nworkers", "1", "--no-dashboard", "--no-nanny", "--local-directory", tmp_path / "dask"]  # fmt: skip
-    workers = []
-    try:
-        until = time.monotonic() + 30
-        while not port_file.exists():
+class Cluster:
+    """A Dask scheduler and workers that can be killed."""
+
+    def __init__(self, folder: Path, n_workers: int) -> None:
+        folder.mkdir()
+        self._folder = folder
+        self._port_file = folder / "scheduler.json"
+        self._scheduler = self._started("scheduler", "--port", "0", "--host", "127.0.0.1")
+        self._workers: list[subprocess.Popen] = []
+        until = time.monotonic() + 60
+        while not self._port_file.exists():
             assert time.monotonic() < until
             time.sleep(0.1)
-        workers = [subprocess.Popen(worker, **quiet) for _ in range(2)]
-        address = json.loads(port_file.read_text())["address"]
-        import threading
+        self.address = json.loads(self._port_file.read_text())["address"]
+        for _ in range(n_workers):
+            self.add_worker()
 
-        is_over = threading.Event()
+    def _started(self, what: str, *arguments: str, path: Path = ROOT) -> subprocess.Popen:
+        environment = {**os.environ, "PYTHONPATH": str(path), "OMP_NUM_THREADS": "1"}
+        return subprocess.Popen(
+            [sys.executable, "-m", f"distributed.cli.dask_{what}", "--scheduler-file", self._port_file, "--no-dashboard",
+             *arguments], env=environment, cwd=path,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
 
-        def disturb():
-            for _ in range(6):  # no more: on a busy machine a worker needs longer than that to begin
-                if is_over.wait(2.5):
-                    return
-                workers[0].kill()
-                workers[0].wait()
-                workers.append(workers.pop(0))
-                workers[-1] = subprocess.Popen(worker, **quiet)
+    def add_worker(self, path: Path = ROOT) -> None:
+        self._workers.append(
+            self._started("worker", "--nthreads", "1", "--nworkers", "1", "--no-nanny",
+                          "--local-directory", str(self._folder), path=path)
+        )  # fmt: skip
 
-        disturber = threading.Thread(target=disturb)
+    def replace_worker(self) -> None:
+        """Kill the oldest worker; another begins."""
+        oldest = self._workers.pop(0)
+        oldest.kill()
+        oldest.wait()
+        self.add_worker()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        for process in (*self._workers, self._scheduler):
+            process.kill()
+            process.wait()
+
+
+def test_a_cluster_whose_workers_die_gives_the_same_files(shelf, calm, tmp_path):
+    """Two workers, one of which is killed every few seconds."""
+    import threading
+
+    is_over = threading.Event()
+
+    def disturb(cluster):
+        for _ in range(6):  # no more: on a busy machine a worker needs longer than that to begin
+            if is_over.wait(2.5):
+                return
+            cluster.replace_worker()
+
+    with Cluster(tmp_path / "dask", 2) as cluster:
+        disturber = threading.Thread(target=disturb, args=[cluster])
         disturber.start()
         try:
-            report = run_batch(tmp_path / "cluster", asked(shelf, random=40, seed=5), cluster=address)
+            report = run_batch(tmp_path / "cluster", asked(shelf, random=40, seed=5), cluster=cluster.address)
         finally:
             is_over.set()
             disturber.join()
-    finally:
-        for process in (*workers, scheduler):
-            process.kill()
-            process.wait()
     assert report.is_complete
     assert files_of(tmp_path / "cluster") == files_of(calm)
+
+
+def test_sounds_that_are_lost_with_the_worker_that_had_made_them_are_made_again(shelf, tmp_path, monkeypatch):
+    """The only worker dies when it has told that it is done, and with it the sounds and what others would need."""
+    taken = crew._result  # noqa: SLF001
+    n_deaths = 0
+
+    def killed_first(future):
+        nonlocal n_deaths
+        if n_deaths < 2 and future.status == "finished":
+            n_deaths += 1
+            cluster.replace_worker()
+        return taken(future)
+
+    monkeypatch.setattr(crew, "_result", killed_first)
+    with Cluster(tmp_path / "dask", 1) as cluster:
+        report = run_batch(tmp_path / "a", asked(shelf, random=20, seed=5), cluster=cluster.address)
+    run_batch(tmp_path / "b", asked(shelf, random=20, seed=5))
+    assert n_deaths == 2
+    assert report.is_complete
+    assert files_of(tmp_path / "a") == files_of(tmp_path / "b")
+
+
+def test_a_worker_without_neuralsynth_is_told_of(shelf, tmp_path):
+    from neuralsynth.errors import EnvironmentProblem
+
+    older = tmp_path / "older"
+    (older / "neuralsynth").mkdir(parents=True)
+    (older / "neuralsynth" / "__init__.py").write_text("")
+    with Cluster(tmp_path / "dask", 0) as cluster:
+        cluster.add_worker(older)
+        with pytest.raises(EnvironmentProblem, match="install neuralsynth"):
+            run_batch(tmp_path / "a", asked(shelf, random=2), cluster=cluster.address)
 
 
 def test_an_address_without_a_scheduler_is_told(shelf, tmp_path):

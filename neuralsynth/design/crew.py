@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 
+from neuralsynth import __version__
 from neuralsynth.design.work import Failed, Made, Work
 from neuralsynth.errors import EnvironmentProblem, MissingExtra, NeuralSynthError, one_line
 
@@ -178,16 +179,25 @@ def _on_a_worker(client, work: Work, address: str):
             [shared] = client.scatter([work], broadcast=False, hash=False)
         except (OSError, TimeoutError):  # of Dask: the connection was closed, or there is no worker just now
             time.sleep(_PAUSE_SECONDS)
+        except Exception as error:  # Dask has no other for what a worker raised when it read this
+            raise EnvironmentProblem(
+                f"{address}: a worker there cannot take the work ({one_line(error)}); "
+                f"install neuralsynth {__version__} on all of them"
+            ) from error
         else:
             return shared
     raise EnvironmentProblem(f"{address}: no worker of that cluster could be given the work; are there any?")
 
 
 def _result(future) -> list[Made | Failed] | None:
-    """What an errand brought; None if its worker died."""
+    """What an errand brought; None if its worker died: before it was done, or with the result."""
+    import distributed
+
+    if future.status in {"cancelled", "lost"}:
+        return None
     try:
-        return future.result() if future.status == "finished" else None
-    except OSError:  # it died with the result
+        return future.result()
+    except (OSError, distributed.CancelledError, distributed.KilledWorker):
         return None
 
 
