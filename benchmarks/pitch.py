@@ -13,6 +13,7 @@ import argparse
 import librosa
 import numpy as np
 import parselmouth
+from scipy.ndimage import uniform_filter1d
 from scipy.signal import butter, sosfilt
 
 from neuralsynth.instrument import Instrument
@@ -37,7 +38,7 @@ def loud_part(audio: np.ndarray, key: int, rate: int) -> np.ndarray:
     """What of a note is listened to, see `played`."""
     sections = butter(4, 0.7 * float(note_to_hz(key)), "highpass", fs=rate, output="sos")
     audio = sosfilt(sections, audio.astype(np.float64))[rate // 20 :]
-    level = np.sqrt(np.convolve(audio**2, np.full(rate // 48, 48 / rate), "same"))
+    level = np.sqrt(np.maximum(uniform_filter1d(audio**2, rate // 48, mode="constant"), 0.0))
     return audio[: max(np.flatnonzero(level >= level.max() * 10 ** (-30 / 20))[-1], rate // 10)]
 
 
@@ -54,7 +55,8 @@ def yin_cents(audio: np.ndarray, key: int) -> float:
     """Median deviation heard by YIN, searching half an octave either way."""
     hz = float(note_to_hz(key))
     length = int(2 ** np.ceil(np.log2(max(1024, 5 * RATE / hz))))
-    heard = librosa.yin(audio, fmin=hz / SEARCH, fmax=hz * SEARCH, sr=RATE, frame_length=min(length, len(audio)))
+    length = min(length, len(audio))
+    heard = librosa.yin(audio, fmin=hz / SEARCH, fmax=hz * SEARCH, sr=RATE, frame_length=length, hop_length=length // 2)
     return float(np.median(ratio_to_cents(heard / hz)))
 
 

@@ -69,7 +69,7 @@ def trained(folder, tmp_path_factory):
     """A small kit that was trained for seconds, every fourth hit left out."""
     output = tmp_path_factory.mktemp("kit") / "kit.onnx"
     config = TrainConfig(
-        hold_out=4, steps=400, seed=1, threads=1, n_frames=64, learning_rate=4e-3,
+        hold_out=4, steps=250, seed=1, threads=1, batch_size=20, n_frames=64, learning_rate=6e-3,
         model=VaeConfig(width=48, condition_size=48),
     )  # fmt: skip
     return run.train_folder(folder, output, config, show_progress=False)

@@ -184,7 +184,7 @@ def test_the_encoder_hears_where_generated_notes_lie(trained, model):
 # ---- when it goes wrong
 
 
-RUINED = replace(SMALL, steps=100, learning_rate=0.4, gan=GanConfig(steepness=0.0, disguise=0.0))
+RUINED = replace(SMALL, steps=60, learning_rate=0.4, gan=GanConfig(steepness=0.0, disguise=0.0))
 
 
 def test_a_training_without_regularisation_that_collapses_is_named_within_a_tenth_of_its_steps(few, tmp_path, capfd):
@@ -223,7 +223,7 @@ def test_after_a_collapse_the_best_weights_are_back_and_learning_is_slower(few, 
     kept = collapse.Health.complaint
 
     monkeypatch.setattr(
-        collapse.Health, "complaint", lambda self, step, *rest: "planted" if step == 42 else kept(self, step, *rest)
+        collapse.Health, "complaint", lambda self, step, *rest: "planted" if step == 21 else kept(self, step, *rest)
     )
     rates, weights, end = [], {}, watch.Keeper.on_train_batch_end
 
@@ -233,18 +233,18 @@ def test_after_a_collapse_the_best_weights_are_back_and_learning_is_slower(few, 
         weights[module.step] = module.average.decoder.noise.weight.clone()
 
     monkeypatch.setattr(watch.Keeper, "on_train_batch_end", spying)
-    result = train_folder(few, tmp_path / "a.onnx", replace(SMALL, steps=60), show_progress=False)
+    result = train_folder(few, tmp_path / "a.onnx", replace(SMALL, steps=30), show_progress=False)
     (told,) = result.warnings
-    assert told.startswith("the training collapsed at step 42: planted; back to the best, of step ")
+    assert told.startswith("the training collapsed at step 21: planted; back to the best, of step ")
     best = int(told.rsplit(" ", 1)[1])
-    assert torch.equal(weights[42], weights[best]) and not torch.equal(weights[41], weights[best])
-    assert rates[42] == pytest.approx(0.5 * rates[41], rel=0.1)
+    assert torch.equal(weights[21], weights[best]) and not torch.equal(weights[20], weights[best])
+    assert rates[21] == pytest.approx(0.5 * rates[20], rel=0.15)  # the schedule goes on falling
 
 
 @pytest.mark.parametrize("lost", [False, True])
 def test_a_killed_training_resumes_to_bit_identical_weights(few, tmp_path, monkeypatch, lost):
     """Also when it had gone back to its best before."""
-    config = replace(SMALL, steps=24)
+    config = replace(SMALL, steps=15)
     kept, calm = collapse.Health.complaint, watch.Keeper.on_train_batch_end
     monkeypatch.setattr(watch, "MOST_STEPS_LOST", 5)
     monkeypatch.setattr(watch, "SCORES", 1)
@@ -267,7 +267,7 @@ def test_a_killed_training_resumes_to_bit_identical_weights(few, tmp_path, monke
             train_folder(few, tmp_path / "tone.onnx", config, show_progress=False)
     train_folder(few, tmp_path / "tone.onnx", config, resume=tmp_path / "tone.run", show_progress=False)
     states = [checkpoints.Run(tmp_path / run).load()[0] for run in ("calm.run", "tone.run")]
-    assert states[0]["step"] == states[1]["step"] == 24 and states[0]["returns"] == states[1]["returns"] == int(lost)
+    assert states[0]["step"] == states[1]["step"] == 15 and states[0]["returns"] == states[1]["returns"] == int(lost)
     for part in ("network", "average"):
         for name, value in states[0][part].items():
             assert torch.equal(value, states[1][part][name]), f"{part} {name} differs"

@@ -126,7 +126,7 @@ def test_a_killed_training_resumes_to_bit_identical_weights(folder, trained, tmp
 
 
 def test_kill_9_at_any_moment_leaves_a_run_that_resumes_to_the_same_weights(folder, tmp_path):
-    config = replace(TINY, steps=150)
+    config = replace(TINY, steps=60)
     calm = train_folder(folder, tmp_path / "calm.onnx", config, show_progress=False)
     code = f"""
 import sys
@@ -134,7 +134,7 @@ sys.path[:0] = {sys.path!r}
 from neuralsynth.training import watch
 watch.MOST_STEPS_LOST = 20
 from tests.test_training import TINY, replace, train_folder
-train_folder({str(folder)!r}, {str(tmp_path / "tone.onnx")!r}, replace(TINY, steps=150), show_progress=False)
+train_folder({str(folder)!r}, {str(tmp_path / "tone.onnx")!r}, replace(TINY, steps=60), show_progress=False)
 """
     process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[1])
     deadline = time.monotonic() + 120
@@ -147,7 +147,7 @@ train_folder({str(folder)!r}, {str(tmp_path / "tone.onnx")!r}, replace(TINY, ste
     assert not (tmp_path / "tone.onnx").exists()
     train_folder(folder, tmp_path / "tone.onnx", config, resume=tmp_path / "tone.run", show_progress=False)
     states = [checkpoints.Run(run_dir).load()[0] for run_dir in (calm.run_dir, tmp_path / "tone.run")]
-    assert states[0]["step"] == states[1]["step"] == 150
+    assert states[0]["step"] == states[1]["step"] == 60
     assert_same_weights(*states)
 
 
@@ -262,10 +262,10 @@ def test_an_unseen_note_is_predicted_better_than_by_its_nearest_neighbour():
     train, held = table.only(~unseen), table.only(unseen)
     network = [vae.Vae(TINY.model, grid, prepare.statistics_of(train)) for _ in range(2)]
     ear = losses.MelEar(grid)
-    module = VaeTraining(*network, ear, Schedule(0, 300, 4e-3, 0.02))
+    module = VaeTraining(*network, ear, Schedule(0, 150, 6e-3, 0.02))
     optimizer, batches = module.configure_optimizers(), augment.Batches(train, 0, 16)
     network[0].train()
-    for step in range(300):
+    for step in range(150):
         optimizer.param_groups[0]["lr"] = module.schedule.rate(step)
         optimizer.zero_grad()
         module.loss(to_tensors(batches.draw(step)), step)[0].backward()
