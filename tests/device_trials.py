@@ -24,7 +24,7 @@ from neuralsynth.live.devices import make_backend
 from neuralsynth.live.jack_backend import JackBackend
 from neuralsynth.live.jack_client import jack_server
 from neuralsynth.live.jack_patchbay import Patchbay
-from tests.jack_server import JackServer, until
+from tests.jack_server import JackServer, n_open_files, until
 
 TRIALS = {}
 
@@ -299,7 +299,7 @@ def die_and_return(server, number):
 
 def belongings():
     gc.collect()
-    return threading.active_count(), len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))
+    return threading.active_count(), n_open_files(), len(os.listdir("/proc/self/task"))
 
 
 @trial

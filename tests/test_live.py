@@ -33,7 +33,7 @@ from neuralsynth.live.shared import ChannelStates, Shared
 from neuralsynth.patch import Patch
 from neuralsynth.preset_sections import Envelope, Sound
 from neuralsynth.storage import whole_file
-from tests.jack_server import JackServer, require_jackd
+from tests.jack_server import JackServer, n_open_files, require_jackd
 from tests.players import CONTROL, NOTE_OFF, NOTE_ON, PROGRAM, Shelf
 
 DEMO = Path(__file__).parents[1] / "presets" / "demo-tune.mid"
@@ -230,7 +230,7 @@ def test_a_server_that_hangs_and_goes_on_is_played_by_another_engine(server, she
 
 def traces(pid):
     """Threads and open files of a process."""
-    return len(os.listdir(f"/proc/{pid}/task")), len(os.listdir(f"/proc/{pid}/fd"))
+    return len(os.listdir(f"/proc/{pid}/task")), n_open_files(pid)
 
 
 # ---- the engine process
