@@ -3,7 +3,7 @@
     python benchmarks/pitch.py [PRESET …]
 
 Trackers: YIN (librosa; de Cheveigné and Kawahara 2002) and Praat's autocorrelation (Boersma 1993). Every key of
-the range is played bare (no effects, no vibrato) for a second and a half; the median of the voiced frames counts.
+the range is played bare (no effects, no vibrato) for a second; the median of the voiced frames counts.
 """
 
 from __future__ import annotations
@@ -54,8 +54,7 @@ def praat_cents(audio: np.ndarray, key: int, rate: int = RATE) -> float:
 def yin_cents(audio: np.ndarray, key: int) -> float:
     """Median deviation heard by YIN, searching half an octave either way."""
     hz = float(note_to_hz(key))
-    length = int(2 ** np.ceil(np.log2(max(1024, 5 * RATE / hz))))
-    length = min(length, len(audio))
+    length = min(int(2 ** np.ceil(np.log2(max(1024, 5 * RATE / hz)))), len(audio))
     heard = librosa.yin(audio, fmin=hz / SEARCH, fmax=hz * SEARCH, sr=RATE, frame_length=length, hop_length=length // 2)
     return float(np.median(ratio_to_cents(heard / hz)))
 

@@ -14,7 +14,6 @@ import time
 import tracemalloc
 import zipfile
 from pathlib import Path
-from typing import Self
 
 import msgspec
 import numpy as np
@@ -47,6 +46,7 @@ from neuralsynth.preset import load_preset
 from neuralsynth.preset_sections import Envelope, Filter, Sound, Voices
 from neuralsynth.routes import Route
 from neuralsynth.sound.voices import VoicePool
+from tests.dask_cluster import Cluster
 from tests.players import NOTE_ON, Shelf, at, play
 
 SHORT = Output(seconds=0.3, hold_seconds=0.15, sample_rate=22_050, depth="16")
@@ -390,53 +390,6 @@ def test_a_manifest_that_names_files_outside_its_folder_removes_none(shelf, tmp_
 # ---- a Dask cluster
 
 
-class Cluster:
-    """A Dask scheduler and workers that can be killed."""
-
-    def __init__(self, folder: Path, n_workers: int) -> None:
-        folder.mkdir()
-        self._folder = folder
-        self._port_file = folder / "scheduler.json"
-        self._scheduler = self._started("scheduler", "--port", "0", "--host", "127.0.0.1")
-        self._workers: list[subprocess.Popen] = []
-        until = time.monotonic() + 60
-        while not self._port_file.exists():
-            assert time.monotonic() < until
-            time.sleep(0.1)
-        self.address = json.loads(self._port_file.read_text())["address"]
-        for _ in range(n_workers):
-            self.add_worker()
-
-    def _started(self, what: str, *arguments: str, path: Path = ROOT) -> subprocess.Popen:
-        environment = {**os.environ, "PYTHONPATH": str(path), "OMP_NUM_THREADS": "1"}
-        return subprocess.Popen(
-            [sys.executable, "-m", f"distributed.cli.dask_{what}", "--scheduler-file", self._port_file, "--no-dashboard",
-             *arguments], env=environment, cwd=path,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-
-    def add_worker(self, path: Path = ROOT) -> None:
-        self._workers.append(
-            self._started("worker", "--nthreads", "1", "--nworkers", "1", "--no-nanny",
-                          "--local-directory", str(self._folder), path=path)
-        )  # fmt: skip
-
-    def replace_worker(self) -> None:
-        """Kill the oldest worker; another begins."""
-        oldest = self._workers.pop(0)
-        oldest.kill()
-        oldest.wait()
-        self.add_worker()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *problem: object) -> None:
-        for process in (*self._workers, self._scheduler):
-            process.kill()
-            process.wait()
-
-
 def test_a_cluster_whose_workers_die_gives_the_same_files(shelf, calm, tmp_path):
     """Two workers, one of which is killed every few seconds."""
     import threading
@@ -490,7 +443,7 @@ def test_a_worker_without_neuralsynth_is_told_of(shelf, tmp_path):
     (older / "neuralsynth" / "__init__.py").write_text("")
     with Cluster(tmp_path / "dask", 0) as cluster:
         cluster.add_worker(older)
-        with pytest.raises(EnvironmentProblem, match="install neuralsynth"):
+        with pytest.raises(EnvironmentProblem, match="is neuralsynth .* installed"):
             run_batch(tmp_path / "a", asked(shelf, random=2), cluster=cluster.address)
 
 

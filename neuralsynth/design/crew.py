@@ -182,7 +182,7 @@ def _on_a_worker(client, work: Work, address: str):
         except Exception as error:  # Dask has no other for what a worker raised when it read this
             raise EnvironmentProblem(
                 f"{address}: a worker there cannot take the work ({one_line(error)}); "
-                f"install neuralsynth {__version__} on all of them"
+                f"is neuralsynth {__version__} installed on all of them?"
             ) from error
         else:
             return shared
