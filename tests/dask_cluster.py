@@ -25,12 +25,19 @@ class Cluster:
         self._file = folder / "scheduler.json"
         self._workers: list[subprocess.Popen] = []
         self._scheduler = self._started("scheduler", ROOT, "--port", "0", "--host", "127.0.0.1")
-        if not until(self._file.exists, READY_SECONDS):
+        if not until(lambda: self.address is not None, READY_SECONDS):
             self.__exit__()
             raise RuntimeError("the Dask scheduler does not start")
-        self.address = json.loads(self._file.read_text())["address"]
         for _ in range(n_workers):
             self.add_worker()
+
+    @property
+    def address(self) -> str | None:
+        """Where the scheduler listens; None until it has written that down."""
+        try:
+            return json.loads(self._file.read_text())["address"]
+        except (FileNotFoundError, json.JSONDecodeError):
+            return None
 
     def _started(self, what: str, path: Path, *arguments: str) -> subprocess.Popen:
         command = [sys.executable, "-m", f"distributed.cli.dask_{what}", "--scheduler-file", str(self._file)]
